@@ -1,0 +1,2 @@
+// Package examples holds programs that use the library; see the folders.
+package examples
