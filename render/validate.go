@@ -1,0 +1,201 @@
+package render
+
+import (
+	"errors"
+	"net/netip"
+	"strconv"
+	"time"
+
+	"github.com/apnkit/apnkit/keys"
+)
+
+// Target is the kind of client that a config is for.
+type Target uint8
+
+// The official clients. All accepts what every one of them takes.
+const (
+	All Target = iota
+	Linux
+	Android
+	Apple
+	Windows
+)
+
+// Validate reports what a client of the target would refuse, drop or take for
+// something else, as joined [*ValueError] and [*ConflictError]. It also proves
+// that the public key belongs to the private key and that peers' keys are sound,
+// which [Format.Append] leaves out for speed.
+//
+// Names are never a problem, and neither is a missing private key.
+func (c *Config) Validate(t Target) error {
+	errs := c.problems()
+	i := &c.Interface
+	own := i.PublicKey
+	if !i.PrivateKey.IsZero() {
+		own = i.PrivateKey.PublicKey()
+	}
+	if !i.PublicKey.IsZero() && own != i.PublicKey {
+		errs = append(errs, &ValueError{Field: "PublicKey", Reason: "does not belong to the private key"})
+	}
+	for k := range c.Peers {
+		p := &c.Peers[k]
+		if _, err := keys.NewPublicKey(p.PublicKey[:]); err != nil && !p.PublicKey.IsZero() {
+			errs = append(errs, &ValueError{Field: "PublicKey", Peer: p.label(), Reason: errors.Unwrap(err).Error()})
+		}
+	}
+	switch t {
+	case All, Android, Apple:
+		errs = append(errs, c.phoneProblems()...)
+	case Windows:
+		if i.FwMark != 0 {
+			errs = append(errs, &ValueError{Field: "FwMark", Reason: "Linux only"})
+		}
+	case Linux:
+	}
+	if len(errs) == 0 {
+		errs = c.normalized().conflicts(own)
+	}
+	return errors.Join(errs...)
+}
+
+// problems lists the values that no client may see.
+func (c *Config) problems() (errs []error) {
+	i := &c.Interface
+	report := func(field, reason string) {
+		if reason != "" {
+			errs = append(errs, &ValueError{Field: field, Reason: reason})
+		}
+	}
+	v6 := false
+	for _, p := range i.Addresses {
+		report("Address", prefixProblem(p))
+		v6 = v6 || p.Addr().Is6()
+	}
+	for _, a := range i.DNS {
+		switch {
+		case !a.IsValid():
+			report("DNS", "not an address")
+		case a.Zone() != "":
+			report("DNS", "address has a zone")
+		}
+	}
+	for _, s := range i.Search {
+		report("DNS", domainProblem(s))
+	}
+	if len(i.Search) > 0 && len(i.DNS) == 0 {
+		report("DNS", "search domains without a resolver, which Android drops")
+	}
+	if i.Table < TableOff || i.Table > 1<<32-1 {
+		report("Table", "not auto, off or a number of 32 bits")
+	}
+	for _, h := range i.Hooks.all() {
+		for _, cmd := range h.commands {
+			report(h.key, hookProblem(cmd))
+		}
+	}
+	for k := range c.Peers {
+		p := &c.Peers[k]
+		for _, a := range p.AllowedIPs {
+			v6 = v6 || a.Addr().Is6()
+		}
+		if field, reason := p.problem(); reason != "" {
+			errs = append(errs, &ValueError{Field: field, Peer: p.label(), Reason: reason})
+		}
+	}
+	switch {
+	case i.MTU == 0:
+	case i.MTU < 576:
+		report("MTU", "below 576, which Windows refuses")
+	case i.MTU < 1280 && v6:
+		report("MTU", "below 1280, which ends IPv6 (RFC 8200, section 5)")
+	}
+	return errs
+}
+
+// phoneProblems lists the keys that are errors on Android and Apple.
+func (c *Config) phoneProblems() (errs []error) {
+	i := &c.Interface
+	if i.FwMark != 0 {
+		errs = append(errs, &ValueError{Field: "FwMark", Reason: "Linux only"})
+	}
+	if i.Table != TableAuto {
+		errs = append(errs, &ValueError{Field: "Table", Reason: "Linux and Windows only"})
+	}
+	if !i.Hooks.IsZero() {
+		errs = append(errs, &ValueError{Field: "Hooks", Reason: "Linux and Windows only"})
+	}
+	return errs
+}
+
+// problem returns the first value of a peer that no client may see.
+func (p *Peer) problem() (field, reason string) {
+	if p.PublicKey.IsZero() {
+		return "PublicKey", "missing"
+	}
+	for _, a := range p.AllowedIPs {
+		if reason := prefixProblem(a); reason != "" {
+			return "AllowedIPs", reason
+		}
+	}
+	if !p.Endpoint.IsZero() {
+		if reason := p.Endpoint.problem(); reason != "" {
+			return "Endpoint", reason
+		}
+	}
+	if p.Keepalive < 0 || p.Keepalive > 65535*time.Second || p.Keepalive%time.Second != 0 {
+		return "PersistentKeepalive", "not whole seconds from 0 to 65535"
+	}
+	return "", ""
+}
+
+func prefixProblem(p netip.Prefix) string {
+	switch {
+	case !p.IsValid():
+		return "not a prefix"
+	case p.Addr().Is4In6() && p.Bits() < 96:
+		return "IPv4-mapped address with a mask shorter than /96"
+	}
+	return ""
+}
+
+type hooks struct {
+	key      string
+	commands []string
+}
+
+func (h *Hooks) all() [4]hooks {
+	return [4]hooks{{"PreUp", h.PreUp}, {"PostUp", h.PostUp}, {"PreDown", h.PreDown}, {"PostDown", h.PostDown}}
+}
+
+// hookProblem refuses what does not survive as one line: wg-quick before 2025
+// cuts hooks at the first #.
+func hookProblem(cmd string) string {
+	if cmd == "" || cmd[0] == ' ' || cmd[len(cmd)-1] == ' ' {
+		return "command is empty or has blanks at its edges"
+	}
+	for i := range len(cmd) {
+		if cmd[i] < 0x20 || cmd[i] > 0x7e || cmd[i] == '#' {
+			return "command has a character other than printable ASCII, or a #"
+		}
+	}
+	return ""
+}
+
+// ParseTarget reads what String writes.
+func ParseTarget(s string) (Target, error) {
+	for t := All; t <= Windows; t++ {
+		if t.String() == s {
+			return t, nil
+		}
+	}
+	return 0, errors.New("render: parse target: unknown")
+}
+
+// String returns all, linux, android, apple or windows.
+func (t Target) String() string {
+	names := [...]string{"all", "linux", "android", "apple", "windows"}
+	if int(t) < len(names) {
+		return names[t]
+	}
+	return "Target(" + strconv.Itoa(int(t)) + ")"
+}
