@@ -1,0 +1,244 @@
+package dnszone
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/sha256"
+	"fmt"
+	"iter"
+	"slices"
+)
+
+// A Report says what a Set cannot publish. It depends on nothing but the
+// configuration and the hosts, and fits JSON.
+type Report struct {
+	Withheld []Collision `json:"withheld"` // by name, then kind
+	Skipped  []Skip      `json:"skipped"`  // by host ID, then name
+	Noted    []Note      `json:"noted"`    // by host ID
+}
+
+// A Collision is a name that several hosts want and nobody gets.
+type Collision struct {
+	Name  string        `json:"name"` // below the first suffix, without the final dot
+	Kind  CollisionKind `json:"kind"`
+	Hosts []string      `json:"hosts,omitempty"` // IDs of those who want it, sorted; nil for ApplicationLabel
+	// Names are the qualified names that lead to these hosts, sorted; for
+	// ApplicationLabel those of the applications as given.
+	Names []string `json:"names,omitempty"`
+}
+
+// A CollisionKind says what several hosts want at once.
+type CollisionKind string
+
+// The kinds of collision.
+const (
+	// ShortName: servers of several applications have the same label. Their
+	// qualified names stay.
+	ShortName CollisionKind = "short name"
+	// QualifiedName: several servers of one application have the same label.
+	QualifiedName CollisionKind = "qualified name"
+	// ApplicationLabel: several applications have the same label. No name below
+	// it is published.
+	ApplicationLabel CollisionKind = "application label"
+	// Address: several hosts have the same address, so it has no PTR record.
+	Address CollisionKind = "address"
+)
+
+// A Skip is a host or an extra record that was left out.
+type Skip struct {
+	Host   string `json:"host,omitempty"` // ID; empty for a record
+	Name   string `json:"name,omitempty"` // the record's name, or the host's as given
+	Reason string `json:"reason"`
+	Err    error  `json:"-"`
+}
+
+// A Note is something that is allowed and may still surprise.
+type Note struct {
+	Host string `json:"host"`
+	Text string `json:"text"`
+}
+
+// Report returns everything that s cannot publish. It visits every host.
+func (s *Set) Report() *Report {
+	r := &Report{}
+	if s.shared > 0 {
+		s.reportApps(r, nil)
+	}
+	for z, t := range s.trees() {
+		if t.multi == 0 {
+			continue
+		}
+		for rel, n := range t.all() {
+			s.reportName(r, z, rel, n)
+		}
+	}
+	for _, k := range s.skipped {
+		r.Skipped = append(r.Skipped, k)
+	}
+	for _, x := range s.extra {
+		s.reportExtra(r, x)
+	}
+	for _, pg := range s.roster.pages {
+		for _, h := range pg {
+			reportHost(r, h)
+		}
+	}
+	return r.sorted()
+}
+
+// report is Report for the names that t touched.
+func (t *txn) report(old *Set) *Report {
+	s, r := t.s, &Report{}
+	apps, names := map[string]bool{}, map[string]bool{}
+	for _, h := range t.hosts {
+		apps[h.app()] = true
+	}
+	if s.shared > 0 {
+		s.reportApps(r, apps)
+	}
+	visit := func(z int, b *batch) {
+		for _, o := range b.ops {
+			rel := b.key(o)
+			name := string(rel) + s.defs[z].origin
+			if names[name] {
+				continue
+			}
+			names[name] = true
+			n, _ := s.tree(z).find(rel)
+			s.reportName(r, z, rel, n)
+		}
+	}
+	visit(0, &t.fwd)
+	for i := range t.rev {
+		visit(s.forward+i, &t.rev[i])
+	}
+	ids := map[string]bool{}
+	for _, h := range t.hosts {
+		if id := h.id(); !ids[id] {
+			ids[id] = true
+			if n, ok := s.number(id); ok {
+				reportHost(r, s.roster.host(n))
+			}
+		}
+	}
+	for id, k := range s.skipped {
+		if was, ok := old.skipped[id]; !ok || was != k {
+			r.Skipped = append(r.Skipped, k)
+		}
+	}
+	for _, x := range s.extra {
+		if name, _ := parseName(x.Name); names[name] {
+			s.reportExtra(r, x)
+		}
+	}
+	return r.sorted()
+}
+
+// trees yields each tree of names once, with the first zone that shows it.
+func (s *Set) trees() iter.Seq2[int, *tree] {
+	return func(yield func(int, *tree) bool) {
+		if !yield(0, s.fwd) {
+			return
+		}
+		for i, t := range s.rev {
+			if !yield(s.forward+i, t) {
+				return
+			}
+		}
+	}
+}
+
+func (s *Set) reportName(r *Report, z int, rel []byte, n node) {
+	if len(n.claims) <= 4 || bytes.HasPrefix(rel, []byte("\x01*")) || !s.withheld(z, rel, n) {
+		return
+	}
+	c := Collision{Name: hostText(string(rel) + s.defs[z].origin), Kind: Address}
+	if z < s.forward {
+		c.Kind = QualifiedName
+		if len(parent(rel)) == 0 {
+			c.Kind = ShortName
+		}
+	}
+	for h := range s.claimants(n) {
+		c.Hosts = append(c.Hosts, h.id())
+		if !s.blocked(h) {
+			c.Names = append(c.Names, hostText(h.name()+s.defs[0].origin))
+		}
+	}
+	if c.Kind == QualifiedName {
+		c.Names = nil
+	}
+	slices.Sort(c.Hosts)
+	slices.Sort(c.Names)
+	c.Names = slices.Compact(c.Names)
+	r.Withheld = append(r.Withheld, c)
+}
+
+// reportApps adds the labels that several applications want, all or those in
+// only.
+func (s *Set) reportApps(r *Report, only map[string]bool) {
+	raws := map[string][]string{}
+	for key := range s.apps.all() {
+		if up := parent(key); len(up) > 0 && (only == nil || only[string(up)]) {
+			raws[string(up)] = append(raws[string(up)], string(key[1:1+key[0]]))
+		}
+	}
+	for label, names := range raws {
+		if len(names) > 1 {
+			slices.Sort(names)
+			r.Withheld = append(r.Withheld, Collision{
+				Name: hostText(label + s.defs[0].origin), Kind: ApplicationLabel, Names: names,
+			})
+		}
+	}
+}
+
+// reportExtra adds x if a host's record of the same name keeps it out.
+func (s *Set) reportExtra(r *Report, x Record) {
+	name, _ := parseName(x.Name)
+	z := s.zoneOf([]byte(name))
+	rel := []byte(name[:len(name)-len(s.defs[z].origin)])
+	if n, _ := s.tree(z).find(rel); s.shadows(z, rel, n, x.Type) {
+		err := fmt.Errorf("%v %w", x.Type, ErrConflict)
+		r.Skipped = append(r.Skipped, Skip{Name: hostText(name), Reason: err.Error(), Err: err})
+	}
+}
+
+// reportHost notes labels of digits only: ping 5 and curl 5 take them for an
+// address.
+func reportHost(r *Report, h host) {
+	if h == "" {
+		return
+	}
+	for _, label := range []string{h.short(), h.app()} {
+		digits := true
+		for _, c := range []byte(label[1:]) {
+			digits = digits && '0' <= c && c <= '9'
+		}
+		if digits {
+			r.Noted = append(r.Noted, Note{h.id(), fmt.Sprintf("label %s has digits only", label[1:])})
+		}
+	}
+}
+
+// sorted orders r and makes JSON show empty lists as such.
+func (r *Report) sorted() *Report {
+	r.Withheld = append([]Collision{}, r.Withheld...)
+	r.Skipped = append([]Skip{}, r.Skipped...)
+	r.Noted = append([]Note{}, r.Noted...)
+	slices.SortFunc(r.Withheld, func(a, b Collision) int {
+		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Kind, b.Kind))
+	})
+	slices.SortFunc(r.Skipped, func(a, b Skip) int {
+		return cmp.Or(cmp.Compare(a.Host, b.Host), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Reason, b.Reason))
+	})
+	slices.SortFunc(r.Noted, func(a, b Note) int {
+		return cmp.Or(cmp.Compare(a.Host, b.Host), cmp.Compare(a.Text, b.Text))
+	})
+	return r
+}
+
+func longKey(s string) string {
+	sum := sha256.Sum256([]byte(s))
+	return string(sum[:])
+}

@@ -1,0 +1,479 @@
+package dnszone
+
+import (
+	"cmp"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"iter"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// A Set is the zones of one network at one serial. It is immutable and safe for
+// concurrent use. [Build] and [Set.Update] make Sets.
+type Set struct {
+	*plan
+	serial  uint32
+	roster  roster
+	ids     *tree   // host ID -> number
+	apps    *tree   // names raw.label, one per application; kids count its hosts
+	fwd     *tree   // names below every suffix
+	rev     []*tree // names below defs[forward:]
+	shared  int     // application labels that several applications want
+	wild    int     // hosts with a wildcard
+	skipped map[string]Skip
+}
+
+// A Change replaces, adds or removes one host.
+type Change struct {
+	// Host is the host as it is from now on. Its ID finds the one to replace.
+	Host Host
+	// Remove takes the host out; only the ID counts then. Removing an unknown
+	// host is no error.
+	Remove bool
+}
+
+// Build returns the zones of hosts at serial, and a report of all names that
+// cannot be published. hosts may be nil and may come in any order.
+//
+// Hosts must be those of the whole network, even where one server may see only
+// a part: a name that is unique in a part may be ambiguous in the whole.
+//
+// A host that cannot be named is left out and reported. The error is a
+// [*ConfigError] for a bad cfg, or under [CollisionReject] a [*CollisionError]
+// for the first collision, with the full report beside it.
+func Build(cfg Config, serial uint32, hosts iter.Seq[Host]) (*Set, *Report, error) {
+	p, err := newPlan(cfg)
+	if err != nil {
+		return nil, nil, err
+	}
+	s := &Set{plan: p, serial: serial, skipped: map[string]Skip{}}
+	var list []host
+	if hosts != nil {
+		list = s.collect(hosts)
+	}
+	s.ids = newTree(len(list), true)
+	s.apps = newTree(1, false)
+	s.fwd = newTree(2*len(list), false)
+	for range p.defs[p.forward:] {
+		s.rev = append(s.rev, newTree(len(list)/max(1, len(p.defs)-p.forward), false))
+	}
+	list = s.enrol(list)
+
+	t := s.begin()
+	for n, h := range list {
+		if h != "" {
+			t.enter(uint32(n), h)
+		}
+	}
+	t.finish()
+	r := s.Report()
+	if p.policy == CollisionReject && len(r.Withheld) > 0 {
+		return nil, r, &CollisionError{r.Withheld[0]}
+	}
+	return s, r, nil
+}
+
+// collect brings hosts into their stored form. Neighbours share one block of
+// memory, page by page.
+func (s *Set) collect(hosts iter.Seq[Host]) []host {
+	var list []host
+	var buf []byte
+	var ends []int
+	flush := func() {
+		block, at := host(buf), 0
+		for _, end := range ends {
+			list = append(list, block[at:end])
+			at = end
+		}
+		buf, ends = buf[:0], ends[:0]
+	}
+	for h := range hosts {
+		grown, err := s.appendHost(buf, h)
+		if err != nil {
+			s.skip(h, err)
+			continue
+		}
+		buf = grown
+		if ends = append(ends, len(buf)); len(ends) == pageHosts {
+			flush()
+		}
+	}
+	flush()
+	return list
+}
+
+func (s *Set) skip(h Host, err error) {
+	s.skipped[h.ID] = Skip{Host: h.ID, Name: strings.TrimPrefix(h.Name+"."+h.App, "."), Reason: reason(err), Err: err}
+}
+
+// enrol numbers the hosts of list by their place and takes those out that share
+// an ID, or have that of a host left out before.
+func (s *Set) enrol(list []host) []host {
+	var b batch
+	for n, h := range list {
+		b.put([]byte(h.id()), claim, uint32(n))
+	}
+	s.ids = s.ids.apply(&b, cmp.Compare[uint32])
+	b = batch{}
+	if s.ids.multi > 0 {
+		for id, n := range s.ids.all() {
+			for c := n.claims; len(n.claims) > 4 && len(c) > 0; c = c[4:] {
+				num := binary.LittleEndian.Uint32(c)
+				b.put(id, unclaim, num)
+				list[num] = ""
+			}
+			if len(n.claims) > 4 {
+				s.skipped[string(id)] = Skip{Host: string(id), Reason: reason(ErrSameID), Err: ErrSameID}
+			}
+		}
+	}
+	for id := range s.skipped {
+		if n, ok := s.ids.find([]byte(id)); ok && len(n.claims) == 4 {
+			num := binary.LittleEndian.Uint32(n.claims)
+			b.put([]byte(id), unclaim, num)
+			list[num] = ""
+			s.skipped[id] = Skip{Host: id, Reason: reason(ErrSameID), Err: ErrSameID}
+		}
+	}
+	s.ids = s.ids.apply(&b, cmp.Compare[uint32])
+	for at := 0; at < len(list); at += pageHosts {
+		pg := &page{}
+		copy(pg[:], list[at:])
+		s.roster.pages = append(s.roster.pages, pg)
+	}
+	s.roster.next = uint32(len(list)) //nolint:gosec // fewer than 4 Gi hosts
+	for n, h := range list {
+		if h == "" {
+			s.roster.free = &freeNumber{uint32(n), s.roster.free}
+		}
+	}
+	return list
+}
+
+// Update returns the Set after changes, at serial, in the order given. s stays
+// as it is and shares what did not change, so the cost is that of the names
+// touched. The report lists only the names that the changes touched;
+// [Set.Report] lists all.
+//
+// serial must follow that of s in the order of RFC 1982 or the error wraps
+// [ErrSerialNotNewer]. Under [CollisionReject] the error is a [*CollisionError].
+func (s *Set) Update(serial uint32, changes ...Change) (*Set, *Report, error) {
+	if !newer(serial, s.serial) {
+		return nil, nil, fmt.Errorf("dnszone: update %d to %d: %w", s.serial, serial, ErrSerialNotNewer)
+	}
+	next := *s
+	next.serial = serial
+	last := map[string]int{}
+	for i, c := range changes {
+		last[c.Host.ID] = i
+	}
+	t := next.begin()
+	for i, c := range changes {
+		if last[c.Host.ID] == i {
+			t.change(c)
+		}
+	}
+	t.finish()
+	r := t.report(s)
+	if s.policy == CollisionReject && len(r.Withheld) > 0 {
+		return nil, r, &CollisionError{r.Withheld[0]}
+	}
+	return &next, r, nil
+}
+
+// txn gathers what a Set that is being made changes.
+type txn struct {
+	s              *Set
+	ids, apps, fwd batch
+	rev            []batch
+	hosts          []host // entered or left
+	owned          map[uint32]bool
+	last           netip.Prefix // where the last address was found, and
+	lastZone       int          // its zone
+	key            []byte
+}
+
+func (s *Set) begin() *txn { return &txn{s: s, rev: make([]batch, len(s.rev))} }
+
+func (t *txn) change(c Change) {
+	s := t.s
+	id := c.Host.ID
+	num, had := s.number(id)
+	if had {
+		t.leave(num, s.roster.host(num))
+	}
+	if _, ok := s.skipped[id]; ok {
+		s.skipped = maps.Clone(s.skipped)
+		delete(s.skipped, id)
+	}
+	var h host
+	if !c.Remove {
+		b, err := s.appendHost(nil, c.Host)
+		if err != nil {
+			s.skipped = maps.Clone(s.skipped)
+			s.skip(c.Host, err)
+		}
+		h = host(b)
+	}
+	switch {
+	case h != "" && !had:
+		num = t.take()
+		t.ids.put([]byte(id), claim, num)
+	case h == "" && had:
+		t.ids.put([]byte(id), unclaim, num)
+		s.roster.free = &freeNumber{num, s.roster.free}
+	}
+	if h != "" || had {
+		t.own(num)[num%pageHosts] = h
+	}
+	if h != "" {
+		t.enter(num, h)
+	}
+}
+
+// number returns the number of the host with id.
+func (s *Set) number(id string) (uint32, bool) {
+	n, ok := s.ids.find([]byte(id))
+	if !ok {
+		return 0, false
+	}
+	return binary.LittleEndian.Uint32(n.claims), true
+}
+
+// take returns a number that no host has.
+func (t *txn) take() uint32 {
+	r := &t.s.roster
+	if f := r.free; f != nil {
+		r.free = f.next
+		return f.number
+	}
+	n := r.next
+	r.next++
+	return n
+}
+
+// own returns the page of number n for writing.
+func (t *txn) own(n uint32) *page {
+	r := &t.s.roster
+	at := n / pageHosts
+	if t.owned == nil {
+		t.owned = map[uint32]bool{}
+		r.pages = slices.Clone(r.pages)
+	}
+	if int(at) == len(r.pages) {
+		r.pages = append(r.pages, &page{})
+		t.owned[at] = true
+	}
+	if !t.owned[at] {
+		pg := *r.pages[at]
+		r.pages[at] = &pg
+		t.owned[at] = true
+	}
+	return r.pages[at]
+}
+
+func (t *txn) enter(n uint32, h host) {
+	t.names(n, h, claim, addKid)
+	t.s.wild += b2i(h.wildcard())
+	t.s.roster.size++
+}
+
+func (t *txn) leave(n uint32, h host) {
+	t.names(n, h, unclaim, dropKid)
+	t.s.wild -= b2i(h.wildcard())
+	t.s.roster.size--
+}
+
+// names makes h claim, or give up, all its names. Names that stay are given up
+// and claimed again, for the order among the claims of a name may change.
+func (t *txn) names(n uint32, h host, a, kid action) {
+	t.hosts = append(t.hosts, h)
+	name := h.name()
+	t.key = append(t.key[:0], name...)
+	t.fwd.put(t.key, a, n)
+	t.fwd.put(t.key[:1+t.key[0]], a, n)
+	if h.wildcard() {
+		t.key = append(append(t.key[:0], "\x01*"...), name...)
+		t.fwd.put(t.key, a, n)
+	}
+	t.key = appendAppKey(t.key[:0], h)
+	t.apps.put(t.key, kid, 1)
+	for _, addr := range h.addrs() {
+		if z := t.zone(addr); z >= 0 {
+			d := t.s.defs[z]
+			t.key = appendReverse(t.key[:0], addr, d.prefix.Bits(), addr.BitLen())
+			t.rev[z-t.s.forward].put(t.key, a, n)
+		}
+	}
+}
+
+// appendAppKey appends the name that stands for the application of h. The first
+// label tells apart applications of one label.
+func appendAppKey(dst []byte, h host) []byte {
+	raw := h.rawApp()
+	if len(raw) > 255 {
+		raw = longKey(raw)
+	}
+	return append(appendShort(dst, raw), h.app()...)
+}
+
+// zone returns the reverse zone of addr, or -1.
+func (t *txn) zone(addr netip.Addr) int {
+	if t.last.IsValid() && t.last.Contains(addr) {
+		return t.lastZone
+	}
+	z := t.s.reverseZone(addr)
+	if z >= 0 {
+		t.last, t.lastZone = t.s.defs[z].prefix, z
+	}
+	return z
+}
+
+func (p *plan) reverseZone(addr netip.Addr) int {
+	zones := p.defs[p.forward:]
+	i, found := slices.BinarySearchFunc(zones, addr, func(d *zoneDef, a netip.Addr) int {
+		return d.prefix.Addr().Compare(a)
+	})
+	if !found {
+		i--
+	}
+	if i >= 0 && zones[i].prefix.Contains(addr) {
+		return p.forward + i
+	}
+	return -1
+}
+
+// order is that of qualified names, then IDs.
+func (s *Set) order(a, b uint32) int {
+	x, y := s.roster.host(a), s.roster.host(b)
+	if c := compareNames(x.name(), y.name()); c != 0 {
+		return c
+	}
+	return cmp.Compare(x.id(), y.id())
+}
+
+// finish applies the gathered changes.
+func (t *txn) finish() {
+	s := t.s
+	seen := map[string]bool{}
+	count := func(weight int) {
+		clear(seen)
+		for _, h := range t.hosts {
+			if app := h.app(); !seen[app] {
+				seen[app] = true
+				s.shared += weight * b2i(s.appShared(app))
+			}
+		}
+	}
+	count(-1)
+	s.ids = s.ids.apply(&t.ids, cmp.Compare[uint32])
+	s.apps = s.apps.apply(&t.apps, nil)
+	count(+1)
+	s.fwd = s.fwd.apply(&t.fwd, s.order)
+	s.rev = slices.Clone(s.rev)
+	for i := range s.rev {
+		if len(t.rev[i].ops) > 0 {
+			s.rev[i] = s.rev[i].apply(&t.rev[i], s.order)
+		}
+	}
+}
+
+// appShared reports whether several applications want the label app.
+func (s *Set) appShared(app string) bool {
+	n, _ := s.apps.find([]byte(app))
+	return n.kids > 1
+}
+
+// blocked reports whether the qualified name of h belongs to nobody.
+func (s *Set) blocked(h host) bool {
+	if s.shared > 0 && s.appShared(h.app()) {
+		return true
+	}
+	n, _ := s.fwd.find([]byte(h.name()))
+	return s.tooMany(n)
+}
+
+// tooMany reports whether n, all of whose claims are of one qualified name, has
+// more claims than may share it.
+func (s *Set) tooMany(n node) bool {
+	if s.policy == CollisionMerge {
+		return len(n.claims) > 4*MaxMerge
+	}
+	return len(n.claims) > 4
+}
+
+// withheld reports whether the name rel of zone z, which n is the node of,
+// belongs to nobody. n has at least one claim.
+func (s *Set) withheld(z int, rel []byte, n node) bool {
+	h := s.claimant(n, 0)
+	if len(n.claims) > 4 && (s.tooMany(n) || s.claimant(n, len(n.claims)/4-1).name() != h.name()) {
+		return true // claims are in the order of qualified names
+	}
+	switch {
+	case z < s.forward && len(parent(rel)) == 0:
+		return false
+	case z < s.forward && len(h.name()) == len(rel):
+		return s.shared > 0 && s.appShared(h.app())
+	}
+	return s.blocked(h)
+}
+
+func (s *Set) claimant(n node, i int) host {
+	return s.roster.host(binary.LittleEndian.Uint32(n.claims[4*i:]))
+}
+
+func (s *Set) claimants(n node) iter.Seq[host] {
+	return func(yield func(host) bool) {
+		for i := range len(n.claims) / 4 {
+			if !yield(s.claimant(n, i)) {
+				return
+			}
+		}
+	}
+}
+
+// tree returns the names of hosts below zone z.
+func (s *Set) tree(z int) *tree {
+	if z < s.forward {
+		return s.fwd
+	}
+	return s.rev[z-s.forward]
+}
+
+// Serial returns the serial of all zones of s.
+func (s *Set) Serial() uint32 { return s.serial }
+
+// Len returns the number of hosts that s holds.
+func (s *Set) Len() int { return s.roster.size }
+
+// Names returns the names that lead to the host and to no other one, without
+// the final dot: the short name unless it is withheld, then the qualified one,
+// below each suffix in turn. It returns nil for a host that s does not know.
+func (s *Set) Names(hostID string) []string {
+	num, ok := s.number(hostID)
+	if !ok {
+		return nil
+	}
+	h := s.roster.host(num)
+	var names []string
+	for z := range s.forward {
+		for _, rel := range []string{h.short(), h.name()} {
+			if n, _ := s.fwd.find([]byte(rel)); !s.withheld(z, []byte(rel), n) {
+				names = append(names, hostText(rel+s.defs[z].origin))
+			}
+		}
+	}
+	return names
+}
+
+// reason is the text of err for people and JSON.
+func reason(err error) string {
+	if l, ok := errors.AsType[*LabelError](err); ok {
+		return strings.TrimPrefix(l.Error(), "dnszone: ")
+	}
+	return err.Error()
+}
