@@ -37,7 +37,13 @@ var (
 	ErrDuplicateKey = errors.New("duplicate key")
 	// ErrSelfCustody means that the private key is not stored here.
 	ErrSelfCustody = errors.New("private key is not stored")
-	// ErrConflict means that a row changed since it was read. See [Store].
+	// ErrNotFound means that the vault has no such network or key.
+	ErrNotFound = errors.New("not found")
+	// ErrAudit means that the audit hook failed. What the operation stored stays
+	// stored; what it would have handed out is withheld.
+	ErrAudit = errors.New("audit failed")
+	// ErrConflict means that a row changed since it was read, or that a key is
+	// in another state than the call needs.
 	ErrConflict = errors.New("conflict")
 )
 

@@ -42,7 +42,7 @@ func (st *ringState) left() int64 {
 // wraps [ErrSealLimit].
 func (r *Ring) Reserve(stored DEKRecord) (next DEKRecord, n int64, err error) {
 	st := r.in()
-	if stored.Network != st.network || stored.State != DEKActive || stored.Version != r.Version() {
+	if !r.seals(stored) {
 		return DEKRecord{}, 0, dekError("seal", stored.Network, stored.Version, "",
 			fmt.Errorf("%w: the ring seals with DEK %d", ErrUnknownDEK, r.Version()))
 	}
@@ -58,6 +58,11 @@ func (r *Ring) Reserve(stored DEKRecord) (next DEKRecord, n int64, err error) {
 	n = min((owed/SealBlock+1)*SealBlock, left)
 	stored.Seals += n
 	return stored, n, nil
+}
+
+// seals reports whether rec is the data key that this ring seals with.
+func (r *Ring) seals(rec DEKRecord) bool {
+	return rec.Network == r.Network() && rec.State == DEKActive && rec.Version == r.Version()
 }
 
 // Reserved tells the ring that a record with n more seals was stored.
