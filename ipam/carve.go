@@ -1,0 +1,214 @@
+package ipam
+
+import "slices"
+
+// carving decides new ranges of one family. It works on the Pool's tries until
+// it has to note something in them, then on copies, so the Pool stays as it is.
+type carving struct {
+	p      *Pool
+	app    string
+	f      int
+	tries  []*trie
+	copied bool
+	noted  []span // taken by this decision, not yet in tries
+	rested []*subrange
+}
+
+// collectRanges is how many rested ranges a decision removes beyond those whose
+// space it needs: a few, so that none pile up and no change becomes long.
+const collectRanges = 8
+
+// carve starts a decision for app. Ranges whose rest is over count as unused,
+// but not those of app itself.
+func (p *Pool) carve(now int64, app string, f int) *carving {
+	c := &carving{p: p, app: app, f: f, tries: p.fam[f].tries}
+	for _, r := range p.resting[f] {
+		if !p.rested(r.released, now) {
+			break
+		}
+		if r.app.name != app {
+			c.rested = append(c.rested, r)
+		}
+	}
+	if len(c.rested) > 0 {
+		c.copy()
+		for _, r := range c.rested {
+			if t := c.trieOf(r.span); t != nil && !r.closed {
+				t.set(r.span, unused)
+				p.closeExcluded(t, r.span)
+			}
+		}
+	}
+	return c
+}
+
+func (c *carving) copy() {
+	if !c.copied {
+		c.copied = true
+		c.tries = slices.Clone(c.tries)
+		for i, t := range c.tries {
+			c.tries[i] = t.clone()
+		}
+	}
+}
+
+func (c *carving) trieOf(s span) *trie {
+	if i := slices.IndexFunc(c.tries, func(t *trie) bool { return t.covers(s) }); i >= 0 {
+		return c.tries[i]
+	}
+	return nil
+}
+
+// unused reports whether s is in the pool and nothing in it is held.
+func (c *carving) unused(s span) bool {
+	t := c.trieOf(s)
+	return t != nil && t.unused(s) && !slices.ContainsFunc(c.noted, s.overlaps) &&
+		!slices.ContainsFunc(c.p.closed, func(r *subrange) bool { return r.overlaps(s) && !slices.Contains(c.rested, r) })
+}
+
+func (c *carving) take(s span) { c.noted = append(c.noted, s) }
+
+// find takes an unused prefix of length ones, where the placement wants it.
+func (c *carving) find(ones int) (span, bool) {
+	if len(c.noted) > 0 {
+		c.copy()
+		for _, s := range c.noted {
+			c.trieOf(s).set(s, used)
+		}
+		c.noted = nil
+	}
+	var best *trie
+	var from int
+	for _, t := range c.tries {
+		n, ok := t.fit(ones, c.p.pack)
+		if ok && (best == nil || (c.p.pack && n > from) || (!c.p.pack && n < from)) {
+			best, from = t, n
+		}
+	}
+	if best == nil {
+		return span{}, false
+	}
+	s := span{best.lowest(from), ones}
+	c.take(s)
+	return s, true
+}
+
+// fill takes the room of one prefix of length ones, in pieces if it has to be.
+// It reports false if the pool has less; what there is has been taken.
+func (c *carving) fill(ones int) (spans []span, all bool) {
+	longest := max(c.p.fam[c.f].max, ones)
+	want := uint64(1) << min(longest-ones, maxDepth) // in prefixes of the longest length
+	for n := ones; n <= longest; {
+		size := uint64(1) << (longest - n)
+		if size > want {
+			n++
+			continue
+		}
+		s, ok := c.find(n)
+		if !ok {
+			n++
+			continue
+		}
+		spans = append(spans, s)
+		if want -= size; want == 0 {
+			return spans, true
+		}
+	}
+	return spans, false
+}
+
+// grow returns list with at least room for n more addresses: first by doubling
+// ranges in place, the largest first, then by further ones. It reports false
+// if the pool has less.
+func (c *carving) grow(list []*subrange, n uint64) ([]*subrange, bool) {
+	p := c.p
+	list = slices.Clone(list)
+	room := func() (sum uint64) {
+		for _, r := range list {
+			sum = addSat(sum, r.room())
+		}
+		return sum
+	}
+	for have := room(); have < n; have = room() {
+		if c.double(list) {
+			continue
+		}
+		ones := p.fam[c.f].max
+		for _, r := range list {
+			ones = min(ones, r.ones)
+		}
+		s, ok := c.find(max(ones, p.fam[c.f].min))
+		for ones++; !ok && ones <= p.fam[c.f].max; ones++ {
+			s, ok = c.find(ones)
+		}
+		if !ok {
+			return nil, false
+		}
+		list = append(list, p.newSubrange(&app{name: c.app}, s))
+	}
+	slices.SortFunc(list, bySpan)
+	return list, true
+}
+
+// double doubles the largest range of list that can be, in place.
+func (c *carving) double(list []*subrange) bool {
+	best := -1
+	var by, to span
+	for i, r := range list {
+		if r.closed || r.ones <= c.p.fam[c.f].min || (best >= 0 && r.cmp(list[best].span) >= 0 && r.ones >= list[best].ones) || (best >= 0 && r.ones > list[best].ones) {
+			continue
+		}
+		if whole, upper, ok := r.doubled(); ok && c.unused(upper) {
+			best, by, to = i, upper, whole
+		}
+	}
+	if best < 0 {
+		return false
+	}
+	c.take(by)
+	list[best] = c.p.resized(list[best], to.ones)
+	return true
+}
+
+// steps writes the ranges of list that are new or changed into d, and removes
+// the rested ones that they meet or that nobody needs.
+func (c *carving) steps(d *draft, list []*subrange) {
+	fresh := map[u128]*subrange{}
+	var news []span
+	for _, r := range list {
+		if old := c.p.ranges[r.base]; old != nil && old.app.name == c.app {
+			if old.span != r.span {
+				d.put(old.record(), r.record())
+			}
+		} else {
+			fresh[r.base] = r
+		}
+		news = append(news, r.span)
+	}
+	if len(d.steps)+len(fresh) == 0 {
+		return
+	}
+	spare := collectRanges
+	for _, old := range c.rested {
+		if !slices.ContainsFunc(news, old.overlaps) {
+			if spare == 0 {
+				continue
+			}
+			spare--
+		}
+		for id := range c.p.inside(old) {
+			d.put(c.p.recordOf(c.p.entries.at(id)), nil)
+		}
+		if r := fresh[old.base]; r != nil {
+			d.put(old.record(), r.record())
+			delete(fresh, old.base)
+			continue
+		}
+		d.put(old.record(), nil)
+	}
+	for _, r := range list {
+		if fresh[r.base] == r {
+			d.put(nil, r.record())
+		}
+	}
+}

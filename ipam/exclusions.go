@@ -1,0 +1,60 @@
+package ipam
+
+import (
+	"encoding/binary"
+	"fmt"
+	"io"
+	"net/netip"
+	"slices"
+)
+
+// DefaultExclusions returns the prefixes inside the private address space that
+// widespread software and clouds use on their own, as a start for
+// Config.Exclude. Leave out what the pool is meant to lie in.
+func DefaultExclusions() []Exclusion {
+	list := []Exclusion{
+		{netip.MustParsePrefix("10.42.0.0/15"), "k3s pods and services"},
+		{netip.MustParsePrefix("10.96.0.0/12"), "Kubernetes services (kubeadm)"},
+		{netip.MustParsePrefix("10.244.0.0/16"), "Kubernetes pods (Flannel, kind)"},
+		{netip.MustParsePrefix("100.100.0.0/16"), "Alibaba Cloud and Tailscale name servers"},
+		{netip.MustParsePrefix("100.115.92.0/23"), "ChromeOS containers"},
+		{netip.MustParsePrefix("169.254.0.0/16"), "link-local and cloud metadata"},
+		{netip.MustParsePrefix("172.31.0.0/16"), "AWS default VPC"},
+		{netip.MustParsePrefix("192.0.0.0/24"), "IETF protocol assignments (RFC 6890)"},
+		{netip.MustParsePrefix("192.168.0.0/16"), "home networks and Docker"},
+		{netip.MustParsePrefix("198.18.0.0/15"), "benchmark networks (RFC 2544)"},
+		{netip.MustParsePrefix("fd00:ec2::/32"), "AWS metadata, time and name servers"},
+		{netip.MustParsePrefix("fd20::/20"), "Google Cloud"},
+		{netip.MustParsePrefix("fd7a:115c:a1e0::53/128"), "Tailscale name server"},
+	}
+	for i := byte(17); i <= 30; i++ {
+		list = append(list, Exclusion{netip.PrefixFrom(netip.AddrFrom4([4]byte{172, i, 0, 0}), 16), "Docker"})
+	}
+	return list
+}
+
+// RandomPool4 draws a random prefix of the given length from 10.0.0.0/8 that
+// meets none of the [DefaultExclusions]. r is crypto/rand.Reader outside of
+// tests. bits is 10 to 30, otherwise the error wraps [ErrInvalid].
+//
+// A random place makes it unlikely that two networks that one device is in,
+// or a network and an office, use the same addresses.
+func RandomPool4(r io.Reader, bits int) (netip.Prefix, error) {
+	if bits < 10 || bits > 30 {
+		return netip.Prefix{}, fmt.Errorf("ipam: random pool: /%d is not between /10 and /30: %w", bits, ErrInvalid)
+	}
+	exclude := DefaultExclusions()
+	// A quarter of the /10s is left, more of the smaller ones.
+	for range 256 {
+		b := [4]byte{10}
+		if _, err := io.ReadFull(r, b[1:]); err != nil {
+			return netip.Prefix{}, fmt.Errorf("ipam: random pool: %w", err)
+		}
+		binary.BigEndian.PutUint32(b[:], binary.BigEndian.Uint32(b[:])>>(32-bits)<<(32-bits))
+		p := netip.PrefixFrom(netip.AddrFrom4(b), bits)
+		if !slices.ContainsFunc(exclude, func(x Exclusion) bool { return x.Prefix.Overlaps(p) }) {
+			return p, nil
+		}
+	}
+	return netip.Prefix{}, fmt.Errorf("ipam: random pool: the reader is not random: %w", ErrInvalid)
+}

@@ -1,0 +1,189 @@
+package ipam
+
+import "cmp"
+
+// entry is one address record: live, or resting when released is not zero.
+type entry struct {
+	owner    string
+	at       u128
+	gen      uint64
+	released int64  // Unix nanoseconds; 0: live
+	app      uint32 // index in Pool.ids
+	rank     uint32 // position in the range's heap, plus one; 0: not in it
+}
+
+// slab holds the entries under small numbers. Chunks keep them in place: no
+// slack, no copying, and pointers stay valid until drop.
+type slab struct {
+	chunks []*[chunk]entry
+	spare  []uint32
+	next   uint32
+}
+
+const chunk = 512
+
+func (s *slab) at(id uint32) *entry { return &s.chunks[id/chunk][id%chunk] }
+
+func (s *slab) add(e entry) uint32 {
+	if n := len(s.spare); n > 0 {
+		id := s.spare[n-1]
+		s.spare = s.spare[:n-1]
+		*s.at(id) = e
+		return id
+	}
+	id := s.next
+	if id%chunk == 0 {
+		s.chunks = append(s.chunks, new([chunk]entry))
+	}
+	s.next++
+	*s.at(id) = e
+	return id
+}
+
+func (s *slab) drop(id uint32) {
+	*s.at(id) = entry{}
+	s.spare = append(s.spare, id)
+}
+
+// index finds entries by a hash, several per hash if need be: open addressing,
+// linear probing. A slot holds the hash above the entry's number plus one.
+// A Go map with the same keys takes three times the memory.
+type index struct {
+	slots []uint64 // a power of two
+	n     int
+}
+
+func (x *index) reserve(n int) {
+	size := max(8, len(x.slots))
+	for n > size/4*3 {
+		size *= 2
+	}
+	if size == len(x.slots) {
+		return
+	}
+	old := x.slots
+	x.slots = make([]uint64, size)
+	for _, s := range old {
+		if s != 0 {
+			x.put(s)
+		}
+	}
+}
+
+func (x *index) put(s uint64) {
+	mask := uint64(len(x.slots)) - 1
+	i := s >> 32 & mask
+	for x.slots[i] != 0 {
+		i = (i + 1) & mask
+	}
+	x.slots[i] = s
+}
+
+func (x *index) add(hash, id uint32) {
+	x.n++
+	x.reserve(x.n)
+	x.put(uint64(hash)<<32 | uint64(id+1))
+}
+
+// next returns the first entry with this hash from slot i on, and the slot to
+// continue from. A search starts at slot hash.
+func (x *index) next(hash uint32, i uint64) (id uint32, after uint64, ok bool) {
+	if len(x.slots) == 0 {
+		return 0, 0, false
+	}
+	mask := uint64(len(x.slots)) - 1
+	for i &= mask; x.slots[i] != 0; i = (i + 1) & mask {
+		if s := x.slots[i]; uint32(s>>32) == hash {
+			return uint32(s) - 1, i + 1, true //nolint:gosec // the lower half is the entry
+		}
+	}
+	return 0, 0, false
+}
+
+func (x *index) drop(hash, id uint32) {
+	mask := uint64(len(x.slots)) - 1
+	i := uint64(hash) & mask
+	for x.slots[i] != uint64(hash)<<32|uint64(id+1) {
+		i = (i + 1) & mask
+	}
+	// Close the gap: a later slot moves here unless that is before its start.
+	for j := (i + 1) & mask; x.slots[j] != 0; j = (j + 1) & mask {
+		if start := x.slots[j] >> 32 & mask; (j-start)&mask >= (j-i)&mask {
+			x.slots[i] = x.slots[j]
+			i = j
+		}
+	}
+	x.slots[i] = 0
+	x.n--
+}
+
+// cooling is a heap of resting entries, the longest resting first, equal ones
+// by address.
+type cooling []uint32
+
+func (s *slab) less(a, b uint32) bool {
+	x, y := s.at(a), s.at(b)
+	return cmp.Or(cmp.Compare(x.released, y.released), x.at.cmp(y.at)) < 0
+}
+
+func (h *cooling) add(s *slab, id uint32) {
+	*h = append(*h, id)
+	h.up(s, len(*h)-1)
+}
+
+func (h *cooling) drop(s *slab, id uint32) {
+	e := s.at(id)
+	i, last := int(e.rank)-1, len(*h)-1
+	e.rank = 0
+	moved := (*h)[last]
+	*h = (*h)[:last]
+	if i == last {
+		return
+	}
+	(*h)[i] = moved
+	h.up(s, h.down(s, i))
+}
+
+func (h *cooling) up(s *slab, i int) {
+	q := *h
+	id := q[i]
+	for i > 0 && s.less(id, q[(i-1)/2]) {
+		h.place(s, i, q[(i-1)/2])
+		i = (i - 1) / 2
+	}
+	h.place(s, i, id)
+}
+
+func (h *cooling) down(s *slab, i int) int {
+	q := *h
+	id := q[i]
+	for 2*i+1 < len(q) {
+		kid := 2*i + 1
+		if kid+1 < len(q) && s.less(q[kid+1], q[kid]) {
+			kid++
+		}
+		if !s.less(q[kid], id) {
+			break
+		}
+		h.place(s, i, q[kid])
+		i = kid
+	}
+	h.place(s, i, id)
+	return i
+}
+
+func (h *cooling) place(s *slab, i int, id uint32) {
+	(*h)[i] = id
+	s.at(id).rank = uint32(i) + 1 //nolint:gosec // i counts entries
+}
+
+// second returns the entry that follows the first.
+func (h cooling) second(s *slab) (uint32, bool) {
+	switch {
+	case len(h) < 2:
+		return 0, false
+	case len(h) > 2 && s.less(h[2], h[1]):
+		return h[2], true
+	}
+	return h[1], true
+}

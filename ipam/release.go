@@ -1,0 +1,47 @@
+package ipam
+
+import (
+	"fmt"
+	"time"
+)
+
+// Release decides to give the address of owner back; it rests for the cool-down.
+// gen is the generation that the caller knows, 0 for any. Releasing twice, or
+// what never was, is nil with an empty Change. If owner holds an address of
+// another generation, the error wraps [ErrStale].
+func (p *Pool) Release(now time.Time, app, owner string, gen uint64) (Change, error) {
+	a := p.apps[app]
+	if a == nil {
+		return Change{}, nil
+	}
+	h := p.holding(a, owner)
+	has := h.liveGen()
+	if has == 0 {
+		return Change{}, nil
+	}
+	if gen != 0 && gen != has {
+		return Change{}, fmt.Errorf("ipam: release %q in %q: generation %d, now %d: %w", owner, app, gen, has, ErrStale)
+	}
+	d := draft{steps: make([]Step, 0, 1)}
+	for _, e := range h.live {
+		switch {
+		case e == nil:
+		case a.around(e.at) == nil:
+			d.put(p.recordOf(e), nil) // it has no place to rest in
+		default:
+			d.put(p.recordOf(e), p.releasedRecord(e, p.clock(now)))
+		}
+	}
+	return d.change(), nil
+}
+
+// liveGen returns the generation of the live assignment, 0 if there is none.
+func (h *holding) liveGen() uint64 {
+	var gen uint64
+	for _, e := range h.live {
+		if e != nil {
+			gen = max(gen, e.gen)
+		}
+	}
+	return gen
+}

@@ -1,0 +1,139 @@
+package ipam
+
+import (
+	"math/bits"
+	"slices"
+)
+
+// trie is a buddy allocator over one prefix of the pool. A node's mask has bit
+// d set when a maximal unused prefix at depth d lies below it, so the search
+// for the largest or the best fitting one never backtracks.
+//
+// Wholly unused and wholly used subtrees have no nodes: they are the numbers
+// unused and used. Two equal ones merge into their parent.
+type trie struct {
+	span
+	top   uint32
+	nodes []node
+	spare []uint32
+}
+
+type node struct {
+	mask uint64
+	kid  [2]uint32
+}
+
+const (
+	unused uint32 = iota
+	used
+)
+
+// maxDepth is what a 64-bit mask can tell apart.
+const maxDepth = 63
+
+func newTrie(s span) *trie { return &trie{span: s, nodes: make([]node, 2)} }
+
+func (t *trie) clone() *trie {
+	c := *t
+	c.nodes, c.spare = slices.Clone(t.nodes), slices.Clone(t.spare)
+	return &c
+}
+
+// set makes all of s used or unused. s must lie in t, at most maxDepth down.
+func (t *trie) set(s span, to uint32) {
+	t.top = t.put(t.top, 0, s, to)
+}
+
+func (t *trie) put(i uint32, depth int, s span, to uint32) uint32 {
+	if i == to {
+		return to
+	}
+	if t.ones+depth == s.ones {
+		t.drop(i)
+		return to
+	}
+	if i <= used {
+		i = t.add(i)
+	}
+	b := s.base.bit(t.ones + depth)
+	k := t.put(t.nodes[i].kid[b], depth+1, s, to)
+	n := &t.nodes[i]
+	n.kid[b] = k
+	if k <= used && n.kid[1-b] == k {
+		t.spare = append(t.spare, i)
+		return k
+	}
+	n.mask = t.mask(n.kid[0], depth+1) | t.mask(n.kid[1], depth+1)
+	return i
+}
+
+func (t *trie) add(kid uint32) uint32 {
+	if n := len(t.spare); n > 0 {
+		i := t.spare[n-1]
+		t.spare = t.spare[:n-1]
+		t.nodes[i].kid = [2]uint32{kid, kid}
+		return i
+	}
+	t.nodes = append(t.nodes, node{kid: [2]uint32{kid, kid}})
+	return uint32(len(t.nodes) - 1) //nolint:gosec // 2^32 nodes are 64 GiB
+}
+
+func (t *trie) drop(i uint32) {
+	if i <= used {
+		return
+	}
+	t.drop(t.nodes[i].kid[0])
+	t.drop(t.nodes[i].kid[1])
+	t.spare = append(t.spare, i)
+}
+
+func (t *trie) mask(i uint32, depth int) uint64 {
+	switch i {
+	case unused:
+		return 1 << depth
+	case used:
+		return 0
+	}
+	return t.nodes[i].mask
+}
+
+// unused reports whether no part of s is used.
+func (t *trie) unused(s span) bool {
+	i := t.top
+	for d := t.ones; i > used && d < s.ones; d++ {
+		i = t.nodes[i].kid[s.base.bit(d)]
+	}
+	return i == unused
+}
+
+// fit returns the length of the unused prefix from which one of length ones
+// is best cut: the largest one, or with pack the smallest that is enough.
+func (t *trie) fit(ones int, pack bool) (int, bool) {
+	if ones < t.ones {
+		return 0, false
+	}
+	m := t.mask(t.top, 0) & (1<<(min(ones-t.ones, maxDepth)+1) - 1)
+	if m == 0 {
+		return 0, false
+	}
+	if pack {
+		return t.ones + bits.Len64(m) - 1, true
+	}
+	return t.ones + bits.TrailingZeros64(m), true
+}
+
+// lowest returns the base of the first maximal unused prefix of length ones,
+// which fit has found.
+func (t *trie) lowest(ones int) u128 {
+	base, i := t.base, t.top
+	for d := t.ones; d < ones; d++ {
+		k := t.nodes[i].kid
+		if t.mask(k[0], d+1-t.ones)>>(ones-t.ones)&1 == 1 {
+			i = k[0]
+		} else {
+			i = k[1]
+			base = base.withBit(d)
+		}
+	}
+	return base
+}
