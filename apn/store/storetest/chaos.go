@@ -1,10 +1,13 @@
 package storetest
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"sync"
 
 	"github.com/apnkit/apnkit/apn/store"
@@ -106,7 +109,7 @@ func (c *Chaos) Commit(ctx context.Context, space string, b store.Batch) (store.
 	}
 	if c.happens(c.faults.Late) {
 		c.mu.Lock()
-		c.late = append(c.late, lateCommit{space, b})
+		c.late = append(c.late, lateCommit{space, clone(b)})
 		c.mu.Unlock()
 		return 0, fmt.Errorf("late: %w", ErrInjected)
 	}
@@ -165,4 +168,16 @@ func (c *Chaos) happens(p float64) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return !c.calm && c.rng.Float64() < p
+}
+
+// clone copies b, whose caller may be gone when it is needed.
+func clone(b store.Batch) store.Batch {
+	c := store.Batch{Checks: maps.Clone(b.Checks), Writes: slices.Clone(b.Writes)}
+	if b.At != nil {
+		c.At = new(*b.At)
+	}
+	for i, w := range c.Writes {
+		c.Writes[i].Value = bytes.Clone(w.Value)
+	}
+	return c
 }

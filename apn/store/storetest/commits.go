@@ -32,6 +32,11 @@ func (k *kit) basic() {
 			k.Errorf("%s: List at revision %d, want %d", what, p.Rev, rev)
 		}
 		k.want(p, rows...)
+		for _, w := range writes(changes...) {
+			if e := k.get(st, "s", w.Key).Entries; w.Value != nil && (len(e) != 1 || e[0].Rev != rev) {
+				k.Errorf("%s: got row %v, want revision %d", what, e, rev)
+			}
+		}
 		last = rev
 	}
 	step("create", []string{"a", "1", "b", "2"}, "a", "1", "b", "2")

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -255,7 +256,7 @@ func (m *model) explains(o *op) error {
 		want = m.changed(o.after)
 	} else {
 		rows := maps.Clone(m.rows)
-		maps.DeleteFunc(rows, func(key string, _ store.Entry) bool { return key[:2] == "op" })
+		maps.DeleteFunc(rows, func(key string, _ store.Entry) bool { return strings.HasPrefix(key, "op/") })
 		want = (&model{rows: rows}).live()
 	}
 	got := slices.Clone(o.page.Entries)

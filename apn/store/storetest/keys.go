@@ -81,17 +81,25 @@ func (k *kit) spaces() {
 	for _, name := range names {
 		k.put(st, name, "key", name, "b/key", name)
 	}
-	for i, name := range names {
+	heads := map[string]store.Rev{}
+	for _, name := range names {
 		p := k.list(st, name, "", "", 0)
 		k.want(p, "b/key", name, "key", name)
 		k.want(k.get(st, name, "key"), "key", name)
-		rev := k.commit(st, name, store.Batch{At: new(p.Rev), Writes: writes("key", "-", "new", "v")}) // commits to others do not count
+		heads[name] = p.Rev
+	}
+	for i, name := range names {
+		head := heads[name] // commits to others do not move it
+		rev, err := st.Commit(k.Context(), name, store.Batch{At: &head, Writes: writes("key", "-", "new", "v")})
+		if err != nil {
+			k.Fatalf("commit to space %q at its revision %d: %v", name, head, err)
+		}
 		for _, other := range names[i+1:] {
 			if q := k.list(st, other, "", "", 0); len(q.Entries) != 2 {
 				k.Errorf("commit to space %q changed space %q: %s", name, other, show(q))
 			}
 		}
-		if p := k.changes(st, name, p.Rev, 0); len(p.Entries) != 2 || p.Rev != rev {
+		if p := k.changes(st, name, head, 0); len(p.Entries) != 2 || p.Rev != rev {
 			k.Errorf("space %q: got changes %s, want two", name, show(p))
 		}
 	}
