@@ -1,0 +1,361 @@
+package apn
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/apnkit/apnkit/apn/store"
+	"github.com/apnkit/apnkit/ipam"
+	"github.com/apnkit/apnkit/keys"
+)
+
+// A commit joins commands until it holds this much. Engines limit a transaction
+// (etcd: 128 operations), and a shorter one is answered sooner. A single
+// command may be larger.
+const (
+	batchRows     = 120
+	batchCommands = 64
+	dropBatch     = 200 // appended events whose rows one commit drops
+)
+
+// giveUp is how long the committer tries to learn the outcome of a commit, or to
+// reach the store at all, before it answers that it does not know.
+const giveUp = 10 * time.Second
+
+// errPrepare marks a batch that could not be written at all.
+var errPrepare = errors.New("prepare commit")
+
+// command is a function from state to row changes. It may run more than once,
+// so it has no side effects but its captured result.
+type command struct {
+	ctx     context.Context //nolint:containedctx // a queued call, ended with its caller
+	network string
+	actor   Actor
+	opts    CommitOptions
+	decide  func(*tx) error
+	plan    *Plan
+	done    chan error
+	state   atomic.Uint32 // waiting, taken or abandoned
+}
+
+const (
+	waiting uint32 = iota
+	taken
+	abandoned
+)
+
+// do runs a command and waits until it is durable.
+func (n *Network) do(ctx context.Context, opts *CommitOptions, decide func(*tx) error) error {
+	cmd := &command{ctx: ctx, network: n.name, actor: actorOf(ctx), decide: decide, done: make(chan error, 1)}
+	if opts != nil {
+		cmd.opts = *opts
+	}
+	if cmd.opts.DryRun != nil {
+		cmd.plan = new(Plan)
+	}
+	// A cold ring costs a call to the KEK, which the committer must not wait for.
+	if _, err := n.ring(ctx); err != nil {
+		return err
+	}
+	if err := n.enqueue(cmd); err != nil {
+		return err
+	}
+	var err error
+	select {
+	case err = <-cmd.done:
+	case <-ctx.Done():
+		if cmd.state.CompareAndSwap(waiting, abandoned) {
+			return context.Cause(ctx)
+		}
+		return fmt.Errorf("outcome unknown: %w", context.Cause(ctx))
+	}
+	if err == nil && cmd.plan != nil {
+		*cmd.opts.DryRun = *cmd.plan
+	}
+	return err
+}
+
+// enqueue hands cmd to the committer, which it starts if it rests.
+func (n *Network) enqueue(cmd *command) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !n.running {
+		if !n.ctl.start(n.run) {
+			return ErrClosed
+		}
+		n.running = true
+	}
+	n.queue = append(n.queue, cmd)
+	return nil
+}
+
+// run is the committer: the one writer of the network in this process. It ends
+// when nothing waits.
+func (n *Network) run() {
+	for {
+		n.mu.Lock()
+		batch := n.queue[:min(len(n.queue), batchCommands)]
+		n.queue = n.queue[len(batch):]
+		n.running = len(batch) > 0
+		n.mu.Unlock()
+		if len(batch) == 0 {
+			return
+		}
+		n.process(batch)
+	}
+}
+
+// decided is a batch that was decided against the tip and not yet committed.
+type decided struct {
+	id      uint64
+	tip     *state // with the batch applied
+	writes  map[string]row
+	undone  []ipam.Change
+	repool  bool
+	ring    *keys.Ring
+	block   int64 // seals that the batch reserves
+	answers map[*command]error
+	rest    []*command // did not fit
+}
+
+// process decides and commits cmds, and answers each.
+func (n *Network) process(cmds []*command) {
+	cmds = slices.DeleteFunc(cmds, func(c *command) bool { return !c.state.CompareAndSwap(waiting, taken) })
+	deadline := n.ctl.now().Add(giveUp)
+	unknown := map[uint64]*decided{} // attempts that may yet have landed
+	for try := 0; len(cmds) > 0; try++ {
+		if n.stale {
+			if err := n.refresh(n.ctl.ctx); err != nil {
+				if n.ctl.now().After(deadline) || !n.pause(try) {
+					answer(cmds, fmt.Errorf("%w: read what changed: %w", ErrUnavailable, err))
+					return
+				}
+				continue
+			}
+			n.stale = false
+			if d := unknown[n.landed()]; d != nil {
+				d.answer()
+				cmds = d.rest
+				unknown = map[uint64]*decided{}
+				continue
+			}
+		}
+		d, err := n.decide(cmds)
+		if err != nil {
+			answer(cmds, err)
+			return
+		}
+		rev, err := n.commit(d)
+		if err == nil {
+			n.publish(d, rev)
+			d.answer()
+			cmds = d.rest
+			unknown = map[uint64]*decided{}
+			continue
+		}
+		n.undo(d.undone)
+		n.stale = true
+		switch {
+		case errors.Is(err, errPrepare):
+			answer(cmds, err)
+			return
+		case errors.Is(err, keys.ErrUnknownDEK): // another replica rotated the key
+			n.ctl.rings.Flush(n.name)
+		case !errors.Is(err, store.ErrConflict):
+			unknown[d.id] = d
+			n.ctl.log.Warn("commit outcome unknown", "network", n.name, "error", err)
+		}
+		if n.ctl.now().After(deadline) || !n.pause(try) {
+			answer(cmds, fmt.Errorf("%w: commit: %w", ErrUnavailable, err))
+			return
+		}
+	}
+}
+
+// pause waits before the next try, longer each time and at random, so that
+// replicas do not meet again. It reports whether to go on.
+func (n *Network) pause(try int) bool {
+	if try == 0 {
+		return n.ctl.ctx.Err() == nil
+	}
+	limit := min(time.Millisecond<<min(try, 10), time.Second)
+	wait := time.NewTimer(limit/2 + rand.N(limit)) //nolint:gosec // jitter, not a secret
+	defer wait.Stop()
+	select {
+	case <-wait.C:
+		return true
+	case <-n.ctl.ctx.Done():
+		return false
+	}
+}
+
+// decide runs commands in order, each on what the ones before it decided.
+func (n *Network) decide(cmds []*command) (*decided, error) {
+	ring, err := n.ring(n.ctl.ctx)
+	if err != nil {
+		return nil, err
+	}
+	n.batch++
+	d := &decided{id: n.batch, tip: n.tip.copy(), writes: map[string]row{}, ring: ring, answers: map[*command]error{}}
+	now := n.ctl.now()
+	for i, cmd := range cmds {
+		t := &tx{state: d.tip.copy(), cmd: cmd, ring: ring, leases: n.ctl.lease, pool: n.pool, now: now, writes: map[string]row{}}
+		err := t.repeated()
+		if err == nil {
+			err = cmd.decide(t)
+		}
+		if err == nil {
+			t.finish()
+		}
+		if err == nil && cmd.plan != nil {
+			*cmd.plan = planOf(d.tip, t.state)
+		}
+		full := len(d.writes) > 0 && len(d.writes)+len(t.writes) > batchRows
+		if err != nil || cmd.plan != nil || full {
+			n.undo(t.undone)
+			if full && err == nil {
+				d.rest = cmds[i:]
+				return d, nil
+			}
+			d.answers[cmd] = err
+			continue
+		}
+		maps.Copy(d.writes, t.writes)
+		d.tip = t.state
+		d.undone = append(d.undone, t.undone...)
+		d.repool = d.repool || t.repool
+		d.answers[cmd] = nil
+	}
+	return d, nil
+}
+
+// commit writes a decided batch at the revision that it was decided on.
+func (n *Network) commit(d *decided) (store.Rev, error) {
+	if len(d.writes) == 0 {
+		return n.tip.rev, nil
+	}
+	put := func(key string, r row) {
+		d.writes[key] = r
+		d.tip.set(key, r, 0)
+	}
+	active, ok := find[*dekRow](d.tip, dekKey(d.ring.Version()))
+	if !ok {
+		return 0, fmt.Errorf("%w: version %d", keys.ErrUnknownDEK, d.ring.Version())
+	}
+	rec, block, err := d.ring.Reserve(active.DEKRecord)
+	if errors.Is(err, keys.ErrUnknownDEK) {
+		return 0, err
+	}
+	if err != nil {
+		return 0, fmt.Errorf("%w: %w", errPrepare, err)
+	}
+	if d.block = block; block > 0 {
+		put(dekKey(rec.Version), &dekRow{head{rowFormat}, rec})
+	}
+	out, _ := page[*outRow](d.tip, preOut, &ListOptions{Limit: dropBatch})
+	for _, number := range out {
+		if number <= outNumber(n.drained.Load()) {
+			put(preOut+number, nil)
+		}
+	}
+	put(preOp+n.ctl.replica, &opRow{head{rowFormat}, d.id, n.ctl.now()})
+	writes, err := encode(d.writes)
+	if err != nil {
+		return 0, err
+	}
+	ctx, cancel := context.WithTimeout(n.ctl.ctx, giveUp)
+	defer cancel()
+	return n.ctl.store.Commit(ctx, n.space(), store.Batch{At: &n.tip.rev, Writes: writes})
+}
+
+// encode turns rows into the store's writes.
+func encode(rows map[string]row) ([]store.Write, error) {
+	writes := make([]store.Write, 0, len(rows))
+	for key, r := range rows {
+		w := store.Write{Key: key}
+		if r != nil {
+			value, err := json.Marshal(r)
+			if err != nil {
+				return nil, fmt.Errorf("%w: encode row %q: %w", errPrepare, key, err)
+			}
+			w.Value = value
+		}
+		writes = append(writes, w)
+	}
+	return writes, nil
+}
+
+// publish makes a committed batch the head.
+func (n *Network) publish(d *decided, rev store.Rev) {
+	if len(d.writes) == 0 {
+		return
+	}
+	for key, r := range d.writes {
+		if r != nil {
+			d.tip.set(key, r, rev)
+		}
+	}
+	d.tip.rev = rev
+	d.ring.Reserved(d.block)
+	if from, to := n.tip.ctr().Serial, d.tip.ctr().Serial; from != to {
+		n.zone.changed(from, to, hostChanges(d.writes))
+	}
+	n.tip = d.tip
+	if d.repool {
+		if err := n.buildPool(); err != nil {
+			n.ctl.log.Error("address pool is rebuilt", "network", n.name, "error", err)
+			n.pool, n.stale = nil, true
+		}
+	}
+	n.show()
+	n.appendEvents()
+}
+
+// show publishes a copy of the tip to readers and wakes watchers.
+func (n *Network) show() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.head.Store(n.tip.copy())
+	close(n.changed)
+	n.changed = make(chan struct{})
+}
+
+// landed returns the last batch of this process that the tip contains.
+func (n *Network) landed() uint64 {
+	if op, ok := find[*opRow](n.tip, preOp+n.ctl.replica); ok {
+		return op.Batch
+	}
+	return 0
+}
+
+// undo takes decisions out of the pool again. If that fails the pool is not what
+// the rows say, so the next refresh builds it anew.
+func (n *Network) undo(changes []ipam.Change) {
+	for _, c := range slices.Backward(changes) {
+		if err := n.pool.Apply(c.Inverse()); err != nil {
+			n.ctl.log.Error("address pool is rebuilt", "network", n.name, "error", err)
+			n.pool, n.stale = nil, true
+			return
+		}
+	}
+}
+
+// answer tells each command of the batch what became of it.
+func (d *decided) answer() {
+	for cmd, err := range d.answers {
+		cmd.done <- err
+	}
+}
+
+func answer(cmds []*command, err error) {
+	for _, cmd := range cmds {
+		cmd.done <- err
+	}
+}

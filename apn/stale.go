@@ -1,0 +1,198 @@
+package apn
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/apnkit/apnkit/apn/store"
+	"github.com/apnkit/apnkit/render"
+)
+
+// HandOut is what is remembered of the config that a device was last given.
+type HandOut struct {
+	At          time.Time
+	Fingerprint string // of the file, see render.Fingerprint
+	KeyGen      uint64
+	Servers     int
+	Rev         store.Rev // the state that it showed
+}
+
+// ReasonKind says in which way a handed-out config is out of date.
+type ReasonKind string
+
+// The kinds of reasons, worst first.
+const (
+	KeyRotated      ReasonKind = "key_rotated"      // the device's own key: the config works no more
+	AccessLost      ReasonKind = "access_lost"      // an app whose servers are in the config and no longer reachable
+	ServerKey       ReasonKind = "server_key"       // a server has a new key
+	ServerAddress   ReasonKind = "server_address"   // a server has other addresses
+	ServerEndpoint  ReasonKind = "server_endpoint"  // a server listens elsewhere
+	ServerRemoved   ReasonKind = "server_removed"   // a server is gone
+	ServerAdded     ReasonKind = "server_added"     // a server is missing from the config
+	AccessGained    ReasonKind = "access_gained"    // an app whose servers are missing from the config
+	SettingsChanged ReasonKind = "settings_changed" // addresses of the device, keepalive, preshared keys
+)
+
+// severity orders the kinds, worst first.
+func (k ReasonKind) severity() int {
+	return slices.Index([]ReasonKind{
+		KeyRotated, AccessLost, ServerKey, ServerAddress, ServerEndpoint, ServerRemoved, ServerAdded, AccessGained, SettingsChanged,
+	}, k)
+}
+
+// Reason is why a config is stale.
+type Reason struct {
+	Kind   ReasonKind
+	Object string // "shop/web-1", or "shop" for access; empty for the device itself
+}
+
+// shownConfig is a hand-out on its way into rows.
+type shownConfig struct {
+	row   handRow
+	peers []string
+}
+
+// handChunk is how many peers go into one row.
+const handChunk = 400
+
+// shown describes the config that a device would get now.
+func (s *state) shown(member, device string, fp render.Fingerprint, now time.Time) shownConfig {
+	key := devKey(member, device)
+	k, _ := find[*keyRow](s, keyKey(key))
+	c := shownConfig{row: handRow{
+		At: now.UTC(), Fingerprint: fp.String(), Gen: k.Gen, Rev: s.rev, Interface: s.interfaceLine(key), Apps: s.appsOf(member),
+	}}
+	for p := range s.reachedBy(member) {
+		c.peers = append(c.peers, p.line())
+	}
+	c.row.Servers = len(c.peers)
+	return c
+}
+
+// interfaceLine is what a device's config says besides key and peers.
+func (s *state) interfaceLine(dev string) string {
+	r, _ := find[*devRow](s, dev)
+	net := s.net()
+	return fmt.Sprintf("%v %v %v %d", r.Addrs, net.keepalive(), net.PSK, net.PSKEpoch)
+}
+
+// line is what a config says of a peer, in fields that tell one change from
+// another: ID, incarnation and generation of the key, addresses, endpoint.
+func (p *peer) line() string {
+	b := make([]byte, 0, 128)
+	b = append(b, p.id...)
+	b = append(b, ' ')
+	b = append(b, p.key.UID...)
+	b = append(b, '.')
+	b = strconv.AppendUint(b, p.key.Gen, 10)
+	b = append(b, ' ')
+	for i, a := range p.addr {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = a.AppendTo(b)
+	}
+	b = append(b, ' ')
+	if text, err := p.end.MarshalText(); err == nil {
+		b = append(b, text...)
+	}
+	return string(b)
+}
+
+// recordHandOut puts a hand-out, and drops rows of a longer one before it.
+func (t *tx) recordHandOut(member, device string, c shownConfig) {
+	t.dropHandOut(member, device)
+	key := handKey(member, device)
+	n := 0
+	for part := range slices.Chunk(c.peers, handChunk) {
+		t.put(fmt.Sprintf("%s/%04d", key, n), &handPeersRow{Peers: part})
+		n++
+	}
+	t.put(key, &c.row)
+}
+
+func (t *tx) dropHandOut(member, device string) {
+	key := handKey(member, device)
+	if _, ok := find[*handRow](t.state, key); !ok {
+		return
+	}
+	for _, part := range names[*handPeersRow](t.state, key+"/") {
+		t.del(key + "/" + part)
+	}
+	t.del(key)
+}
+
+// compare tells how many peers a device's config has now, what it was given, and
+// in what the two differ.
+func (s *state) compare(member, device string) (servers int, given *HandOut, reasons []Reason) {
+	h, ok := find[*handRow](s, handKey(member, device))
+	if !ok {
+		for range s.reachedBy(member) {
+			servers++
+		}
+		return servers, nil, nil
+	}
+	given = &HandOut{At: h.At, Fingerprint: h.Fingerprint, KeyGen: h.Gen, Servers: h.Servers, Rev: h.Rev}
+	old := make(map[string]string, h.Servers)
+	for _, part := range under[*handPeersRow](s, handKey(member, device)+"/") {
+		for _, line := range part.Peers {
+			id, _, _ := strings.Cut(line, " ")
+			old[id] = line
+		}
+	}
+	found := map[Reason]bool{}
+	key := devKey(member, device)
+	if k, ok := find[*keyRow](s, keyKey(key)); ok && k.Gen != h.Gen {
+		found[Reason{Kind: KeyRotated}] = true
+	}
+	if s.interfaceLine(key) != h.Interface {
+		found[Reason{Kind: SettingsChanged}] = true
+	}
+	for p := range s.reachedBy(member) {
+		servers++
+		line := p.line()
+		was, ok := old[p.id]
+		delete(old, p.id)
+		app, _, _ := strings.Cut(p.id, "/")
+		switch {
+		case was == line:
+		case !ok && !slices.Contains(h.Apps, app):
+			found[Reason{AccessGained, app}] = true
+		case !ok:
+			found[Reason{ServerAdded, p.id}] = true
+		default:
+			found[Reason{changed(was, line), p.id}] = true
+		}
+	}
+	for id := range old {
+		app, _, _ := strings.Cut(id, "/")
+		if s.role(member, app) < Developer {
+			found[Reason{AccessLost, app}] = true
+		} else {
+			found[Reason{ServerRemoved, id}] = true
+		}
+	}
+	for r := range found {
+		reasons = append(reasons, r)
+	}
+	slices.SortFunc(reasons, func(a, b Reason) int {
+		return cmp.Or(a.Kind.severity()-b.Kind.severity(), strings.Compare(a.Object, b.Object))
+	})
+	return servers, given, reasons
+}
+
+// changed tells the worst difference between two lines of one peer.
+func changed(was, is string) ReasonKind {
+	a, b := strings.SplitN(was, " ", 4), strings.SplitN(is, " ", 4)
+	kinds := []ReasonKind{ServerRemoved, ServerKey, ServerAddress, ServerEndpoint}
+	for i := range min(len(a), len(b)) {
+		if a[i] != b[i] {
+			return kinds[i]
+		}
+	}
+	return ServerEndpoint
+}
