@@ -102,8 +102,9 @@ type Store interface {
 	// process and of the machine's power. An error that wraps [ErrConflict]
 	// means that a condition did not hold and that nothing was written. After
 	// any other error, the end of ctx included, the outcome is unknown: all of
-	// the batch happened, or nothing; whoever needs to know reads. A Commit
-	// that was interrupted is never reported as ErrConflict.
+	// the batch happens, perhaps a little later, or nothing; whoever needs to
+	// know reads, and commits again under conditions. A Commit that was
+	// interrupted is never reported as ErrConflict.
 	Commit(ctx context.Context, space string, b Batch) (Rev, error)
 }
 
