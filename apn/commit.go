@@ -260,10 +260,9 @@ func (n *Network) commit(d *decided) (store.Rev, error) {
 		put(dekKey(rec.Version), &dekRow{head{rowFormat}, rec})
 	}
 	out, _ := page[*outRow](d.tip, preOut, &ListOptions{Limit: dropBatch})
-	for _, number := range out {
-		if number <= outNumber(n.drained.Load()) {
-			put(preOut+number, nil)
-		}
+	last, _ := slices.BinarySearch(out, outNumber(n.drained.Load()+1))
+	for _, number := range out[:last] {
+		put(preOut+number, nil)
 	}
 	put(preOp+n.ctl.replica, &opRow{head{rowFormat}, d.id, n.ctl.now()})
 	writes, err := encode(d.writes)

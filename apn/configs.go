@@ -52,14 +52,14 @@ func (n *Network) handOut(ctx context.Context, member, device string, use func(*
 	if k.Custody == keys.Once && k.Revealed {
 		return ErrRevealed
 	}
-	cfg := s.deviceConfig(n.name, member, device, ring)
+	cfg, shown := s.deviceConfig(n.name, member, device, ring)
 	if cfg.Interface.PrivateKey, err = n.private(ring, key, k); err != nil {
 		return err
 	}
 	if err := use(cfg); err != nil {
 		return err
 	}
-	shown := s.shown(member, device, cfg.Fingerprint(), n.ctl.now())
+	shown.row.At, shown.row.Fingerprint = n.ctl.now().UTC(), cfg.Fingerprint().String()
 	return n.do(ctx, nil, func(t *tx) error {
 		now, ok := find[*keyRow](t.state, keyKey(key))
 		switch {
@@ -81,8 +81,9 @@ func (n *Network) handOut(ctx context.Context, member, device string, use func(*
 	})
 }
 
-// deviceConfig returns a device's config without the private key.
-func (s *state) deviceConfig(network, member, device string, ring *keys.Ring) *render.Config {
+// deviceConfig returns a device's config without the private key, and what is to
+// be remembered of it.
+func (s *state) deviceConfig(network, member, device string, ring *keys.Ring) (*render.Config, shownConfig) {
 	key := devKey(member, device)
 	r, _ := find[*devRow](s, key)
 	k, _ := find[*keyRow](s, keyKey(key))
@@ -91,13 +92,21 @@ func (s *state) deviceConfig(network, member, device string, ring *keys.Ring) *r
 		Name:      network + " " + device,
 		Interface: render.Interface{PublicKey: k.pub, Addresses: hosts(r.Addrs)},
 	}
+	shown := shownConfig{row: handRow{Gen: k.Gen, Rev: s.rev, Interface: s.interfaceLine(key), Apps: s.appsOf(member)}}
+	size := 0
+	for _, app := range shown.row.Apps {
+		size += s.count(srvKey(app, ""))
+	}
+	cfg.Peers, shown.peers = make([]render.Peer, 0, size), make([]string, 0, size)
 	for p := range s.reachedBy(member) {
 		cfg.Peers = append(cfg.Peers, render.Peer{
 			Name: p.name(), PublicKey: p.key.pub, PresharedKey: net.preshared(ring, k.pub, p.key.pub),
 			AllowedIPs: hosts(p.addr), Endpoint: p.end, Keepalive: net.keepalive(),
 		})
+		shown.peers = append(shown.peers, p.line())
 	}
-	return cfg
+	shown.row.Servers = len(shown.peers)
+	return cfg, shown
 }
 
 // ServerConfig returns the config of a server: the servers of its own and of

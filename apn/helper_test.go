@@ -127,3 +127,31 @@ func shop(tb testing.TB, n *apn.Network) {
 }
 
 func addr(s string) netip.Addr { return netip.MustParseAddr(s) }
+
+// brokenStore is a store that can be made to fail.
+type brokenStore struct {
+	*store.Mem
+	err atomic.Pointer[error]
+}
+
+func (s *brokenStore) set(err error) {
+	if err == nil {
+		s.err.Store(nil)
+		return
+	}
+	s.err.Store(&err)
+}
+
+func (s *brokenStore) Since(ctx context.Context, space string, after store.Rev, limit int) (store.Page, error) {
+	if err := s.err.Load(); err != nil {
+		return store.Page{}, *err
+	}
+	return s.Mem.Since(ctx, space, after, limit)
+}
+
+func (s *brokenStore) Commit(ctx context.Context, space string, b store.Batch) (store.Rev, error) {
+	if err := s.err.Load(); err != nil {
+		return 0, *err
+	}
+	return s.Mem.Commit(ctx, space, b)
+}

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/apnkit/apnkit/lease"
+	"github.com/apnkit/apnkit/render"
 )
 
 // Plan is what a mutation would change. All lists are sorted.
@@ -65,8 +66,9 @@ func digest(s *state, seed maphash.Seed) digests {
 			peers += line(p)
 		}
 		for p := range s.serversOf(app) {
-			own := peer{id: p.id, key: p.key, addr: p.addr} // its endpoint is not in its own config
-			d.servers[p.id] = maphash.Comparable(seed, [2]uint64{peers - line(p), line(own)})
+			all := line(p)
+			p.place = placeOf(p.addr, render.Endpoint{}) // its endpoint is not in its own config
+			d.servers[p.id] = maphash.Comparable(seed, [2]uint64{peers - all, line(p)})
 		}
 	}
 	for member := range under[*memRow](s, preMem) {

@@ -4,6 +4,7 @@ import (
 	"iter"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -33,19 +34,70 @@ func (s *state) appsOf(member string) []string {
 
 // peer is what one side of a tunnel needs to know of the other.
 type peer struct {
-	id   string // "shop/web-1" or "ada/laptop"
-	key  *keyRow
-	addr []netip.Addr
-	end  render.Endpoint
+	id    string // "shop/web-1" or "ada/laptop"
+	key   *keyRow
+	addr  []netip.Addr
+	end   render.Endpoint
+	place string
+}
+
+// line is what a config says of a peer, in fields that tell one change from
+// another: ID, incarnation and generation of the key, addresses, endpoint.
+func (p *peer) line() string {
+	return p.id + " " + p.key.UID + "." + strconv.FormatUint(p.key.Gen, 10) + " " + p.place
+}
+
+// placeOf returns addresses and endpoint as the last two fields of a line.
+func placeOf(addrs []netip.Addr, end render.Endpoint) string {
+	b := make([]byte, 0, 64)
+	for i, a := range addrs {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = a.AppendTo(b)
+	}
+	b = append(b, ' ')
+	return string(b) + end.String()
 }
 
 // serversOf yields an app's servers, sorted by name.
 func (s *state) serversOf(app string) iter.Seq[peer] {
 	return func(yield func(peer) bool) {
 		prefix := srvKey(app, "")
-		for name, r := range under[*srvRow](s, prefix) {
-			k, ok := find[*keyRow](s, keyKey(prefix+name))
-			if ok && !yield(peer{id: app + "/" + name, key: k, addr: r.Addrs, end: r.Endpoint}) {
+		for name, both := range s.keyed(prefix) {
+			r, ok := both.row.(*srvRow)
+			if ok && !yield(peer{app + "/" + name, both.key, r.Addrs, r.Endpoint, r.place}) {
+				return
+			}
+		}
+	}
+}
+
+// rowKey is a srv or dev row with its key pair.
+type rowKey struct {
+	row row
+	key *keyRow
+}
+
+// keyed yields the rows below prefix that have a key pair. Both ranges have the
+// same order, so it walks them side by side.
+func (s *state) keyed(prefix string) iter.Seq2[string, rowKey] {
+	return func(yield func(string, rowKey) bool) {
+		rows, pairs := s.rows.Iter(), s.rows.Iter()
+		ok := pairs.Seek(keyKey(prefix))
+		for more := rows.Seek(prefix); more; more = rows.Next() {
+			name, in := strings.CutPrefix(rows.Key(), prefix)
+			if !in {
+				return
+			}
+			want := keyKey(prefix) + name
+			for ok && pairs.Key() < want {
+				ok = pairs.Next()
+			}
+			if !ok || pairs.Key() != want {
+				continue
+			}
+			if k, fits := pairs.Value().row.(*keyRow); fits && !yield(name, rowKey{rows.Value().row, k}) {
 				return
 			}
 		}
@@ -90,10 +142,9 @@ func (s *state) devicesInto(app string) iter.Seq[peer] {
 			if m.Roles[app] < Developer {
 				continue
 			}
-			prefix := devKey(member, "")
-			for device, r := range under[*devRow](s, prefix) {
-				k, ok := find[*keyRow](s, keyKey(prefix+device))
-				if ok && !yield(peer{id: member + "/" + device, key: k, addr: r.Addrs}) {
+			for device, both := range s.keyed(devKey(member, "")) {
+				r, ok := both.row.(*devRow)
+				if ok && !yield(peer{id: member + "/" + device, key: both.key, addr: r.Addrs, place: r.place}) {
 					return
 				}
 			}

@@ -80,6 +80,8 @@ type srvRow struct {
 	Created  time.Time       `json:"created"`
 	Addrs    []netip.Addr    `json:"addrs"` // equal to the ipam record
 	Endpoint render.Endpoint `json:"endpoint,omitzero"`
+
+	place string // addresses and endpoint as text, see peer.line
 }
 
 type memRow struct {
@@ -94,6 +96,8 @@ type devRow struct {
 	UID     string       `json:"uid"`
 	Created time.Time    `json:"created"`
 	Addrs   []netip.Addr `json:"addrs"`
+
+	place string
 }
 
 // keyRow is a WireGuard key pair at rest. Both halves are sealed: a public key

@@ -204,7 +204,7 @@ func (n *Network) UpdateServer(ctx context.Context, app, server string, u Server
 				return err
 			}
 			moved := *r
-			moved.Endpoint = endpoint
+			moved.Endpoint, moved.place = endpoint, ""
 			t.put(key, &moved)
 		}
 		t.event("server.update", app+"/"+server, "")

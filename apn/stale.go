@@ -3,13 +3,12 @@ package apn
 import (
 	"cmp"
 	"fmt"
+	"iter"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/apnkit/apnkit/apn/store"
-	"github.com/apnkit/apnkit/render"
 )
 
 // HandOut is what is remembered of the config that a device was last given.
@@ -59,20 +58,6 @@ type shownConfig struct {
 // handChunk is how many peers go into one row.
 const handChunk = 400
 
-// shown describes the config that a device would get now.
-func (s *state) shown(member, device string, fp render.Fingerprint, now time.Time) shownConfig {
-	key := devKey(member, device)
-	k, _ := find[*keyRow](s, keyKey(key))
-	c := shownConfig{row: handRow{
-		At: now.UTC(), Fingerprint: fp.String(), Gen: k.Gen, Rev: s.rev, Interface: s.interfaceLine(key), Apps: s.appsOf(member),
-	}}
-	for p := range s.reachedBy(member) {
-		c.peers = append(c.peers, p.line())
-	}
-	c.row.Servers = len(c.peers)
-	return c
-}
-
 // interfaceLine is what a device's config says besides key and peers.
 func (s *state) interfaceLine(dev string) string {
 	r, _ := find[*devRow](s, dev)
@@ -80,39 +65,32 @@ func (s *state) interfaceLine(dev string) string {
 	return fmt.Sprintf("%v %v %v %d", r.Addrs, net.keepalive(), net.PSK, net.PSKEpoch)
 }
 
-// line is what a config says of a peer, in fields that tell one change from
-// another: ID, incarnation and generation of the key, addresses, endpoint.
-func (p *peer) line() string {
-	b := make([]byte, 0, 128)
-	b = append(b, p.id...)
-	b = append(b, ' ')
-	b = append(b, p.key.UID...)
-	b = append(b, '.')
-	b = strconv.AppendUint(b, p.key.Gen, 10)
-	b = append(b, ' ')
-	for i, a := range p.addr {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = a.AppendTo(b)
-	}
-	b = append(b, ' ')
-	if text, err := p.end.MarshalText(); err == nil {
-		b = append(b, text...)
-	}
-	return string(b)
-}
-
-// recordHandOut puts a hand-out, and drops rows of a longer one before it.
+// recordHandOut puts a hand-out in place of the one before it. The peers are
+// written only if they differ: most downloads repeat the last one.
 func (t *tx) recordHandOut(member, device string, c shownConfig) {
-	t.dropHandOut(member, device)
 	key := handKey(member, device)
-	n := 0
-	for part := range slices.Chunk(c.peers, handChunk) {
-		t.put(fmt.Sprintf("%s/%04d", key, n), &handPeersRow{Peers: part})
-		n++
+	if !slices.Equal(slices.Collect(t.handedPeers(member, device)), c.peers) {
+		t.dropHandOut(member, device)
+		n := 0
+		for part := range slices.Chunk(c.peers, handChunk) {
+			t.put(fmt.Sprintf("%s/%04d", key, n), &handPeersRow{Peers: part})
+			n++
+		}
 	}
 	t.put(key, &c.row)
+}
+
+// handedPeers yields the lines of the peers that a device was last given.
+func (s *state) handedPeers(member, device string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for _, part := range under[*handPeersRow](s, handKey(member, device)+"/") {
+			for _, line := range part.Peers {
+				if !yield(line) {
+					return
+				}
+			}
+		}
+	}
 }
 
 func (t *tx) dropHandOut(member, device string) {
@@ -138,11 +116,9 @@ func (s *state) compare(member, device string) (servers int, given *HandOut, rea
 	}
 	given = &HandOut{At: h.At, Fingerprint: h.Fingerprint, KeyGen: h.Gen, Servers: h.Servers, Rev: h.Rev}
 	old := make(map[string]string, h.Servers)
-	for _, part := range under[*handPeersRow](s, handKey(member, device)+"/") {
-		for _, line := range part.Peers {
-			id, _, _ := strings.Cut(line, " ")
-			old[id] = line
-		}
+	for line := range s.handedPeers(member, device) {
+		id, _, _ := strings.Cut(line, " ")
+		old[id] = line
 	}
 	found := map[Reason]bool{}
 	key := devKey(member, device)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/apnkit/apnkit/apn/store"
 	"github.com/apnkit/apnkit/keys"
+	"github.com/apnkit/apnkit/render"
 )
 
 // state is all of a network at one revision. Copies are cheap: they share what
@@ -42,14 +43,22 @@ func (s *state) set(key string, r row, rev store.Rev) {
 			s.pubs.Delete(string(old.pub[:]))
 		}
 	}
-	if r == nil {
+	switch r := r.(type) {
+	case nil:
 		s.rows.Delete(key)
 		return
+	case *keyRow:
+		s.pubs.Set(string(r.pub[:]), key)
+	case *srvRow:
+		if r.place == "" {
+			r.place = placeOf(r.Addrs, r.Endpoint)
+		}
+	case *devRow:
+		if r.place == "" {
+			r.place = placeOf(r.Addrs, render.Endpoint{})
+		}
 	}
 	s.rows.Set(key, rowAt{r, rev})
-	if k, ok := r.(*keyRow); ok {
-		s.pubs.Set(string(k.pub[:]), key)
-	}
 }
 
 // find returns the row under key.
