@@ -1,41 +1,49 @@
 package dnszone
 
-import "slices"
+import (
+	"bytes"
+	"slices"
+)
 
 // A spot is where a name leads inside a zone.
 type spot struct {
-	z   int
-	rel []byte // the name below the origin, or the wildcard that stands for it
-	n   node
-	own *ownNode
+	z    int
+	apex bool
+	lost bool // claimed, and nobody's
+	n    node
+	own  *ownNode
 }
 
-// look returns what the name rel of zone z leads to. ok is false if neither the
-// name nor a wildcard for it exists (RFC 4592). buf is room for a wildcard.
-func (s *Set) look(z int, rel, buf []byte) (at spot, ok bool) {
-	if at, ok = s.exact(z, rel); ok || s.wild == 0 && !s.defs[z].wild {
-		return at, ok
-	}
+// look sets at, which is zero, to what the name rel of zone z leads to. It
+// reports false if neither the name nor a wildcard for it exists (RFC 4592).
+func (s *Set) look(at *spot, z int, rel []byte) bool {
+	return s.exact(at, z, rel) || (s.wild > 0 || s.defs[z].wild) && s.wildcard(at, z, rel)
+}
+
+func (s *Set) wildcard(at *spot, z int, rel []byte) bool {
 	for len(rel) > 0 {
 		rel = parent(rel)
-		if _, ok := s.exact(z, rel); ok {
-			return s.exact(z, append(append(buf[:0], "\x01*"...), rel...))
+		if s.exact(at, z, rel) {
+			*at = spot{}
+			var room [maxName + 2]byte
+			return s.exact(at, z, append(append(room[:0], "\x01*"...), rel...))
 		}
 	}
-	return at, false
+	return false
 }
 
-// exact finds a name that exists by itself. The apex always does.
-func (s *Set) exact(z int, rel []byte) (at spot, ok bool) {
+// exact is look without wildcards. The apex always exists.
+func (s *Set) exact(at *spot, z int, rel []byte) bool {
 	d := s.defs[z]
-	at = spot{z: z, rel: rel}
-	if at.n, ok = s.tree(z).find(rel); ok && !d.below && len(rel) > 0 {
-		return at, true
+	at.z, at.apex = z, len(rel) == 0
+	found := s.tree(z).read(rel, &at.n)
+	if len(at.n.claims) > 0 {
+		at.lost = s.withheld(z, rel, at.n)
 	}
-	if len(rel) == 0 || d.below {
+	if at.apex || d.below {
 		at.own = d.own[string(rel)]
 	}
-	return at, ok || at.own != nil
+	return found || at.own != nil
 }
 
 // appendSet appends the records of type t at the spot, owner c00c, and adds
@@ -62,7 +70,7 @@ func (s *Set) appendClaimed(dst []byte, at *spot, t Type, count *int) []byte {
 	switch {
 	case t != TypeA && t != TypeAAAA && t != TypePTR && t != TypeTXT:
 		return dst
-	case s.withheld(at.z, at.rel, at.n):
+	case at.lost:
 		if t == TypeTXT {
 			*count++
 			dst = s.appendWithheld(dst, at)
@@ -75,19 +83,22 @@ func (s *Set) appendClaimed(dst []byte, at *spot, t Type, count *int) []byte {
 			dst = append(append(append(dst, name...), origin...), 0)
 		}
 	case t == TypeA || t == TypeAAAA:
-		start := len(dst)
-		for i := range len(at.n.claims) / 4 {
-			h := s.claimant(at.n, i)
-			b, size := h.v4(), 4
-			if t == TypeAAAA {
-				b, size = h.v6(), 16
-			}
+		if len(at.n.data) > 0 {
+			b, size := ofType(at.n.data, t)
 			for ; len(b) > 0; b = b[size:] {
-				if i > 0 && holds(dst[start:], b[:size]) {
-					continue
-				}
 				*count++
 				dst = append(appendRRHead(dst, t, s.ttl, size), b[:size]...)
+			}
+			return dst
+		}
+		start := len(dst)
+		for h := range s.claimants(at.n) {
+			b, size := ofType(h.data(), t)
+			for ; len(b) > 0; b = b[size:] {
+				if !holds(dst[start:], b[:size]) {
+					*count++
+					dst = append(appendRRHead(dst, t, s.ttl, size), b[:size]...)
+				}
 			}
 		}
 	}
@@ -165,28 +176,36 @@ func (s *Set) shadows(z int, rel []byte, n node, t Type) bool {
 		return false
 	}
 	count := 0
-	s.appendClaimed(nil, &spot{z: z, rel: rel, n: n}, t, &count)
+	s.appendClaimed(nil, &spot{z: z, n: n, lost: s.withheld(z, rel, n)}, t, &count)
 	return count > 0 || t == TypeCNAME
 }
 
-// eachSet calls f for every set of records at the spot, by type.
-func (s *Set) eachSet(at *spot, f func(t Type, rrs []byte, n int)) {
-	var types [8]Type
-	list := types[:0]
+// appendAll appends all records at the spot, by type and then by data. Their
+// data lies in buf, which it returns for the next time.
+func (s *Set) appendAll(list []wireRR, buf []byte, at *spot) ([]wireRR, []byte) {
+	var room [16]Type
+	types := room[:0]
 	if len(at.n.claims) > 0 {
-		list = append(list, TypeA, TypePTR, TypeTXT, TypeAAAA)
+		types = append(types, TypeA, TypePTR, TypeTXT, TypeAAAA)
 	}
 	if at.own != nil {
 		for _, set := range at.own.sets {
-			list = append(list, set.typ)
+			types = append(types, set.typ)
+		}
+		slices.Sort(types)
+		types = slices.Compact(types)
+	}
+	for _, t := range types {
+		start, begin, n := len(list), len(buf), 0
+		buf = s.appendSet(buf, at, t, &n)
+		for rrs := buf[begin:]; len(rrs) > 0; {
+			var rr wireRR
+			rr, rrs = cutRR(rrs)
+			list = append(list, rr)
+		}
+		if n > 1 {
+			slices.SortFunc(list[start:], func(a, b wireRR) int { return bytes.Compare(a.data, b.data) })
 		}
 	}
-	slices.Sort(list)
-	var buf []byte
-	for _, t := range slices.Compact(list) {
-		n := 0
-		if buf = s.appendSet(buf[:0], at, t, &n); n > 0 {
-			f(t, buf, n)
-		}
-	}
+	return list, buf
 }

@@ -77,7 +77,7 @@ type plan struct {
 	defs     []*zoneDef
 	forward  int // defs[:forward] are the suffixes
 	byOrigin map[string]int
-	lengths  [maxName + 1]bool // of the origins
+	lengths  [maxName + 1]int // 1 + the last zone whose origin has that length
 	ttl      uint32
 	labels   LabelPolicy
 	policy   CollisionPolicy
@@ -148,8 +148,8 @@ func seconds(field string, d, zero time.Duration) (uint32, error) {
 
 func (p *plan) add(d *zoneDef) {
 	p.byOrigin[d.origin] = len(p.defs)
-	p.lengths[len(d.origin)] = true
 	p.defs = append(p.defs, d)
+	p.lengths[len(d.origin)] = len(p.defs)
 }
 
 func (p *plan) addSuffixes(suffixes []string) error {
@@ -372,11 +372,13 @@ func (d *zoneDef) put(name string, t Type, ttl uint32, data string) bool {
 		if len(rrs) > maxSet {
 			return false
 		}
-		for rr := range eachRR(set.rrs) { // one TTL per set (RFC 2181 section 5.2), no record twice (section 5)
-			if string(rr.data) == data {
+		for rest := set.rrs; len(rest) > 0; {
+			var rr wireRR
+			rr, rest = cutRR(rest)
+			if string(rr.data) == data { // RFC 2181 section 5
 				return true
 			}
-			if rr.ttl != ttl {
+			if rr.ttl != ttl { // RFC 2181 section 5.2
 				return false
 			}
 		}
@@ -395,7 +397,10 @@ func (d *zoneDef) put(name string, t Type, ttl uint32, data string) bool {
 // zoneOf returns the zone that name lies in, or -1.
 func (p *plan) zoneOf(name []byte) int {
 	for {
-		if p.lengths[len(name)] {
+		if z := p.lengths[len(name)]; z != 0 {
+			if string(name) == p.defs[z-1].origin {
+				return z - 1
+			}
 			if z, ok := p.byOrigin[string(name)]; ok {
 				return z
 			}

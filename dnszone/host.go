@@ -31,7 +31,7 @@ type Host struct {
 
 // host is a Host in the form that a Set keeps:
 //
-//	flags, count of IPv4, count of IPv6, the addresses in order,
+//	flag, count of IPv4, count of IPv6, the addresses in order,
 //	the name Name.App in wire form, len(ID) as uvarint, ID,
 //	what App was if that is not the label itself
 type host string
@@ -39,10 +39,18 @@ type host string
 const hostHead = 3
 
 func (h host) wildcard() bool { return h[0] == 1 }
-func (h host) v4() string     { return string(h[hostHead : hostHead+4*int(h[1])]) }
-func (h host) v6() string {
-	at := hostHead + 4*int(h[1])
-	return string(h[at : at+16*int(h[2])])
+
+// data is what an answer with addresses needs.
+func (h host) data() string { return string(h[1:h.nameAt()]) }
+
+// ofType returns the addresses that records of type t, A or AAAA, hold, and the
+// size of one. data begins at the counts of addresses.
+func ofType[S string | []byte](data S, t Type) (addrs S, size int) {
+	four := 2 + 4*int(data[0])
+	if t == TypeA {
+		return data[2:four], 4
+	}
+	return data[four : four+16*int(data[1])], 16
 }
 
 func (h host) nameAt() int { return hostHead + 4*int(h[1]) + 16*int(h[2]) }
@@ -82,11 +90,12 @@ func (h host) rawApp() string {
 
 func (h host) addrs() []netip.Addr {
 	var list []netip.Addr
-	for b := h.v4(); b != ""; b = b[4:] {
-		list = append(list, netip.AddrFrom4([4]byte([]byte(b[:4]))))
-	}
-	for b := h.v6(); b != ""; b = b[16:] {
-		list = append(list, netip.AddrFrom16([16]byte([]byte(b[:16]))))
+	for _, t := range []Type{TypeA, TypeAAAA} {
+		b, size := ofType(h.data(), t)
+		for ; b != ""; b = b[size:] {
+			a, _ := netip.AddrFromSlice([]byte(b[:size]))
+			list = append(list, a)
+		}
 	}
 	return list
 }

@@ -65,7 +65,7 @@ func (s *Set) WriteHosts(w io.Writer, opts *HostsOptions) (int64, error) {
 			var b []byte
 			for z := range s.forward {
 				for _, rel := range []string{h.name(), h.short()} {
-					if n, _ := s.fwd.find([]byte(rel)); s.withheld(z, []byte(rel), n) {
+					if s.withheld(z, []byte(rel), s.fwd.find([]byte(rel))) {
 						continue
 					}
 					b = appendName(append(b, ' '), rel+s.defs[z].origin)

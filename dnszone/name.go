@@ -81,19 +81,30 @@ func appendName[S string | []byte](dst []byte, name S) []byte {
 		return append(dst, '.')
 	}
 	for len(name) > 0 {
-		n := int(name[0])
-		for _, c := range []byte(name[1 : 1+n]) {
-			switch {
-			case c <= ' ' || c > '~':
-				dst = append(dst, '\\', '0'+c/100, '0'+c/10%10, '0'+c%10)
-			case strings.IndexByte(".\\\"();@$", c) >= 0:
-				dst = append(dst, '\\', c)
-			default:
-				dst = append(dst, c)
-			}
+		n := 1 + int(name[0])
+		dst = append(appendEscaped(dst, name[1:n], " .\\\"();@$"), '.')
+		name = name[n:]
+	}
+	return dst
+}
+
+// appendEscaped appends s with a backslash before each of special. What is no
+// printable ASCII, or a space that is special, becomes three digits.
+func appendEscaped[S string | []byte](dst []byte, s S, special string) []byte {
+	plain := 0
+	for plain < len(s) && (s[plain] == '-' || '0' <= s[plain] && s[plain] <= '9' || 'a' <= s[plain] && s[plain] <= 'z') {
+		plain++
+	}
+	dst = append(dst, s[:plain]...)
+	for _, c := range []byte(s[plain:]) {
+		switch {
+		case c < ' ' || c > '~' || c == ' ' && special[0] == ' ':
+			dst = append(dst, '\\', '0'+c/100, '0'+c/10%10, '0'+c%10)
+		case strings.IndexByte(special, c) >= 0:
+			dst = append(dst, '\\', c)
+		default:
+			dst = append(dst, c)
 		}
-		dst = append(dst, '.')
-		name = name[1+n:]
 	}
 	return dst
 }

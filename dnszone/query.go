@@ -28,8 +28,8 @@ const (
 
 // query is what an answer depends on.
 type query struct {
-	raw    []byte // header and question as sent
-	name   [maxName]byte
+	end    int // of the question; that of the header if there is none to speak of
+	name   [maxName + 1]byte
 	size   int // of name in use
 	typ    Type
 	class  uint16
@@ -40,40 +40,47 @@ type query struct {
 	do     bool
 }
 
-// parse reads msg. A false result means FORMERR, or that raw has no question if
-// size of raw is that of the header.
+// parse reads msg. A false result means FORMERR.
 func (q *query) parse(msg []byte) bool {
-	q.raw, q.opcode, q.udp = msg[:headerLen], msg[2]>>3&15, minUDP
+	q.end, q.opcode, q.udp = headerLen, msg[2]>>3&15, minUDP
 	if binary.BigEndian.Uint16(msg[4:]) != 1 { // RFC 9619
 		return false
 	}
 	i := headerLen
-	for {
-		if i >= len(msg) {
+	for i < len(msg) && msg[i] != 0 {
+		if msg[i] > maxLabel {
 			return false
 		}
-		n := int(msg[i])
-		if n == 0 {
-			break
-		}
-		if n > maxLabel || q.size+n+2 > maxName || i+n >= len(msg) {
-			return false
-		}
-		for _, c := range msg[i : i+1+n] {
-			q.name[q.size] = lower(c) // a length is below 'A'
-			q.size++
-		}
-		i += 1 + n
+		i += 1 + int(msg[i])
 	}
+	if q.size = i - headerLen; i >= len(msg) || q.size >= maxName {
+		return false
+	}
+	copy(q.name[:], msg[headerLen:i])
+	lowerAll(q.name[:q.size])
 	if i += 5; i > len(msg) {
 		return false
 	}
-	q.raw = msg[:i]
+	q.end = i
 	q.typ = Type(binary.BigEndian.Uint16(msg[i-4:]))
 	q.class = binary.BigEndian.Uint16(msg[i-2:])
 	rrs := int(binary.BigEndian.Uint16(msg[6:])) + int(binary.BigEndian.Uint16(msg[8:]))
 	extra := int(binary.BigEndian.Uint16(msg[10:]))
 	return q.skipTo(msg, i, rrs, extra)
+}
+
+// lowerAll turns upper case into lower case, eight octets at a time. Lengths of
+// labels are below 'A'. It may touch up to seven octets behind name.
+func lowerAll(name []byte) {
+	const ones = 0x0101010101010101
+	name = name[:(len(name)+7)&^7]
+	for ; len(name) > 0; name = name[8:] {
+		x := binary.LittleEndian.Uint64(name)
+		low7 := x &^ (0x80 * ones)
+		fromA, afterZ := low7+(0x80-'A')*ones, low7+(0x7f-'Z')*ones
+		upper := (fromA ^ afterZ) &^ x & (0x80 * ones)
+		binary.LittleEndian.PutUint64(name, x|upper>>2)
+	}
 }
 
 // skipTo walks over the records behind the question and reads the OPT.

@@ -4,10 +4,8 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
-	"iter"
 	"net/netip"
 	"strconv"
-	"strings"
 )
 
 // A Type is the type of a record.
@@ -234,21 +232,14 @@ type wireRR struct {
 	data []byte
 }
 
-func eachRR(rrs []byte) iter.Seq[wireRR] {
-	return func(yield func(wireRR) bool) {
-		for len(rrs) > 0 {
-			end := rrHead + int(binary.BigEndian.Uint16(rrs[10:]))
-			rr := wireRR{
-				typ:  Type(binary.BigEndian.Uint16(rrs[2:])),
-				ttl:  binary.BigEndian.Uint32(rrs[6:]),
-				data: rrs[rrHead:end],
-			}
-			if !yield(rr) {
-				return
-			}
-			rrs = rrs[end:]
-		}
-	}
+// cutRR cuts the first record off rrs.
+func cutRR(rrs []byte) (rr wireRR, rest []byte) {
+	end := rrHead + int(binary.BigEndian.Uint16(rrs[10:]))
+	return wireRR{
+		typ:  Type(binary.BigEndian.Uint16(rrs[2:])),
+		ttl:  binary.BigEndian.Uint32(rrs[6:]),
+		data: rrs[rrHead:end:end],
+	}, rrs[end:]
 }
 
 // appendText appends what follows the owner in a line of a master file. Data of
@@ -290,7 +281,7 @@ func appendText[S string | []byte](dst []byte, t Type, ttl uint32, data S) []byt
 			if !first {
 				dst = append(dst, ' ')
 			}
-			dst = appendQuoted(dst, d[1:1+int(d[0])])
+			dst = append(appendEscaped(append(dst, '"'), d[1:1+int(d[0])], `"\`), '"')
 			d = d[1+int(d[0]):]
 		}
 		return dst
@@ -302,20 +293,4 @@ func appendText[S string | []byte](dst []byte, t Type, ttl uint32, data S) []byt
 		}
 		return hex.AppendEncode(dst, []byte(d))
 	}
-}
-
-// appendQuoted escapes whatever could end the string or the line.
-func appendQuoted[S string | []byte](dst []byte, s S) []byte {
-	dst = append(dst, '"')
-	for i := range len(s) {
-		switch c := s[i]; {
-		case c < ' ' || c > '~':
-			dst = append(dst, '\\', '0'+c/100, '0'+c/10%10, '0'+c%10)
-		case strings.IndexByte(`"\`, c) >= 0:
-			dst = append(dst, '\\', c)
-		default:
-			dst = append(dst, c)
-		}
-	}
-	return append(dst, '"')
 }

@@ -43,17 +43,16 @@ type reply struct {
 	base   int // where the message begins
 	answer int
 	auth   int
-	ede    bool // the name exists and belongs to nobody:
-	lost   spot
-	room   [maxName]byte // for a wildcard
 }
 
 func (r *reply) append(dst, msg []byte) []byte {
 	ok := r.q.parse(msg)
 	q := &r.q
-	dst = append(dst, q.raw...)
+	head := q.end
+	dst = append(dst, msg[:head]...)
 	var rcode Rcode
 	var flags byte
+	var lost spot // a name that belongs to nobody
 	switch {
 	case !ok:
 		rcode = FormErr
@@ -69,7 +68,7 @@ func (r *reply) append(dst, msg []byte) []byte {
 			rcode = Refused
 			break
 		}
-		dst, rcode = r.resolve(dst, z)
+		dst, rcode, lost = r.resolve(dst, z)
 		flags = bitAA
 	}
 	limit := maxTCP
@@ -78,17 +77,17 @@ func (r *reply) append(dst, msg []byte) []byte {
 	}
 	opt := optLen * b2i(q.edns)
 	if len(dst)-r.base+opt > limit {
-		dst = dst[:r.base+len(q.raw)]
-		r.answer, r.auth, r.ede = 0, 0, false
+		dst = dst[:r.base+head]
+		r.answer, r.auth, lost = 0, 0, spot{}
 		flags |= bitTC
 	}
 	if q.edns {
-		dst = r.appendOPT(dst, rcode, limit)
+		dst = r.appendOPT(dst, rcode, &lost, limit)
 	}
 	h := dst[r.base:]
 	h[2] = bitQR | msg[2]&(opcodes|bitRD) | flags
 	h[3] = byte(rcode & 15)
-	put16(h[4:], b2i(len(q.raw) > headerLen))
+	put16(h[4:], b2i(head > headerLen))
 	put16(h[6:], r.answer)
 	put16(h[8:], r.auth)
 	put16(h[10:], b2i(q.edns))
@@ -98,21 +97,21 @@ func (r *reply) append(dst, msg []byte) []byte {
 // maxChain bounds how many aliases one answer follows.
 const maxChain = 8
 
-// resolve appends the answer of zone z.
-func (r *reply) resolve(dst []byte, z int) ([]byte, Rcode) {
+// resolve appends the answer of zone z. lost is the name if it is withheld.
+func (r *reply) resolve(dst []byte, z int) (reply []byte, rcode Rcode, lost spot) {
 	s, q := r.s, &r.q
 	name := q.name[:q.size]
 	owner := headerLen // where the message has the owner of the records to come
 	for range maxChain {
-		at, ok := s.look(z, name[:len(name)-len(s.defs[z].origin)], r.room[:])
-		if !ok {
-			return r.negative(dst, z, owner), NXDomain
+		var at spot
+		if !s.look(&at, z, name[:len(name)-len(s.defs[z].origin)]) {
+			return r.negative(dst, z, owner), NXDomain, lost
 		}
 		start, was := len(dst), r.answer
 		switch {
 		case q.typ == TypeANY:
 			dst = r.appendAny(dst, &at)
-		case q.typ == TypeSOA && len(at.rel) == 0:
+		case q.typ == TypeSOA && at.apex:
 			r.answer++
 			dst = s.appendSOA(append(dst, ownerPtr>>8, ownerPtr&0xff), z)
 		default:
@@ -120,28 +119,28 @@ func (r *reply) resolve(dst []byte, z int) ([]byte, Rcode) {
 		}
 		if r.answer > was {
 			repoint(dst[start:], owner)
-			return dst, NoError
+			return dst, NoError, lost
 		}
 		if dst = s.appendSet(dst, &at, TypeCNAME, &r.answer); r.answer == was {
-			if len(at.n.claims) > 0 && s.withheld(z, at.rel, at.n) {
-				r.ede, r.lost = true, at
+			if at.lost {
+				lost = at
 			}
-			return r.negative(dst, z, owner), NoError
+			return r.negative(dst, z, owner), NoError, lost
 		}
 		repoint(dst[start:], owner)
 		owner = start + rrHead - r.base
 		name = dst[start+rrHead : len(dst)-1]
 		if z = s.zoneOf(name); z < 0 {
-			return dst, NoError // the resolver goes on from there
+			return dst, NoError, lost // the resolver goes on from there
 		}
 	}
-	return dst, NoError
+	return dst, NoError, lost
 }
 
 // appendAny appends one set of records over UDP (RFC 8482), all over TCP.
 func (r *reply) appendAny(dst []byte, at *spot) []byte {
 	was := r.answer
-	if len(at.rel) == 0 {
+	if at.apex {
 		r.answer++
 		dst = r.s.appendSOA(append(dst, ownerPtr>>8, ownerPtr&0xff), at.z)
 	}
@@ -195,20 +194,20 @@ func (s *Set) appendSOA(dst []byte, z int) []byte {
 
 // appendOPT appends our OPT record (RFC 6891 section 6.1.2), with the reason if
 // a name is withheld (RFC 8914).
-func (r *reply) appendOPT(dst []byte, rcode Rcode, limit int) []byte {
+func (r *reply) appendOPT(dst []byte, rcode Rcode, lost *spot, limit int) []byte {
 	dst = append(dst, 0, 0, byte(typeOPT), MaxUDP>>8, MaxUDP&0xff, byte(rcode>>4), 0, byte(b2i(r.q.do)<<7), 0, 0, 0) //nolint:gosec // the octets of a number
-	if !r.ede {
+	if !lost.lost {
 		return dst
 	}
 	size := len(dst)
 	dst = append(dst, 0, 15, 0, 0, 0, 0) // EDE, code 0: other error
 	dst = append(dst, withheldText...)
 	for i, listed := 0, 0; listed < maxListed; listed++ {
-		h, next := r.s.listed(&r.lost, i)
+		h, next := r.s.listed(lost, i)
 		if h == "" {
 			break
 		}
-		dst = r.s.appendListed(append(dst, ' '), &r.lost, h)
+		dst = r.s.appendListed(append(dst, ' '), lost, h)
 		i = next
 	}
 	if len(dst)-r.base > limit {

@@ -104,8 +104,7 @@ func (t *txn) report(old *Set) *Report {
 				continue
 			}
 			names[name] = true
-			n, _ := s.tree(z).find(rel)
-			s.reportName(r, z, rel, n)
+			s.reportName(r, z, rel, s.tree(z).find(rel))
 		}
 	}
 	visit(0, &t.fwd)
@@ -198,7 +197,7 @@ func (s *Set) reportExtra(r *Report, x Record) {
 	name, _ := parseName(x.Name)
 	z := s.zoneOf([]byte(name))
 	rel := []byte(name[:len(name)-len(s.defs[z].origin)])
-	if n, _ := s.tree(z).find(rel); s.shadows(z, rel, n, x.Type) {
+	if s.shadows(z, rel, s.tree(z).find(rel), x.Type) {
 		err := fmt.Errorf("%v %w", x.Type, ErrConflict)
 		r.Skipped = append(r.Skipped, Skip{Name: hostText(name), Reason: err.Error(), Err: err})
 	}

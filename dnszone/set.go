@@ -55,15 +55,16 @@ func Build(cfg Config, serial uint32, hosts iter.Seq[Host]) (*Set, *Report, erro
 	if hosts != nil {
 		list = s.collect(hosts)
 	}
-	s.ids = newTree(len(list), true)
-	s.apps = newTree(1, false)
-	s.fwd = newTree(2*len(list), false)
+	s.ids = newTree(true)
+	s.apps = newTree(false)
+	s.fwd = newTree(false)
 	for range p.defs[p.forward:] {
-		s.rev = append(s.rev, newTree(len(list)/max(1, len(p.defs)-p.forward), false))
+		s.rev = append(s.rev, newTree(false))
 	}
 	list = s.enrol(list)
 
 	t := s.begin()
+	t.fwd.grow(2*len(list), 64*len(list))
 	for n, h := range list {
 		if h != "" {
 			t.enter(uint32(n), h)
@@ -114,16 +115,17 @@ func (s *Set) skip(h Host, err error) {
 // an ID, or have that of a host left out before.
 func (s *Set) enrol(list []host) []host {
 	var b batch
+	b.grow(len(list), 16*len(list))
 	for n, h := range list {
-		b.put([]byte(h.id()), claim, uint32(n))
+		b.put([]byte(h.id()), claim, uint32(n), "")
 	}
-	s.ids = s.ids.apply(&b, cmp.Compare[uint32])
+	s.ids = s.ids.apply(&b, rules{order: cmp.Compare[uint32]})
 	b = batch{}
 	if s.ids.multi > 0 {
 		for id, n := range s.ids.all() {
 			for c := n.claims; len(n.claims) > 4 && len(c) > 0; c = c[4:] {
 				num := binary.LittleEndian.Uint32(c)
-				b.put(id, unclaim, num)
+				b.put(id, unclaim, num, "")
 				list[num] = ""
 			}
 			if len(n.claims) > 4 {
@@ -132,14 +134,14 @@ func (s *Set) enrol(list []host) []host {
 		}
 	}
 	for id := range s.skipped {
-		if n, ok := s.ids.find([]byte(id)); ok && len(n.claims) == 4 {
+		if n := s.ids.find([]byte(id)); len(n.claims) == 4 {
 			num := binary.LittleEndian.Uint32(n.claims)
-			b.put([]byte(id), unclaim, num)
+			b.put([]byte(id), unclaim, num, "")
 			list[num] = ""
 			s.skipped[id] = Skip{Host: id, Reason: reason(ErrSameID), Err: ErrSameID}
 		}
 	}
-	s.ids = s.ids.apply(&b, cmp.Compare[uint32])
+	s.ids = s.ids.apply(&b, rules{order: cmp.Compare[uint32]})
 	for at := 0; at < len(list); at += pageHosts {
 		pg := &page{}
 		copy(pg[:], list[at:])
@@ -222,9 +224,9 @@ func (t *txn) change(c Change) {
 	switch {
 	case h != "" && !had:
 		num = t.take()
-		t.ids.put([]byte(id), claim, num)
+		t.ids.put([]byte(id), claim, num, "")
 	case h == "" && had:
-		t.ids.put([]byte(id), unclaim, num)
+		t.ids.put([]byte(id), unclaim, num, "")
 		s.roster.free = &freeNumber{num, s.roster.free}
 	}
 	if h != "" || had {
@@ -237,8 +239,8 @@ func (t *txn) change(c Change) {
 
 // number returns the number of the host with id.
 func (s *Set) number(id string) (uint32, bool) {
-	n, ok := s.ids.find([]byte(id))
-	if !ok {
+	n := s.ids.find([]byte(id))
+	if len(n.claims) == 0 {
 		return 0, false
 	}
 	return binary.LittleEndian.Uint32(n.claims), true
@@ -292,21 +294,21 @@ func (t *txn) leave(n uint32, h host) {
 // and claimed again, for the order among the claims of a name may change.
 func (t *txn) names(n uint32, h host, a, kid action) {
 	t.hosts = append(t.hosts, h)
-	name := h.name()
+	name, data := h.name(), h.data()
 	t.key = append(t.key[:0], name...)
-	t.fwd.put(t.key, a, n)
-	t.fwd.put(t.key[:1+t.key[0]], a, n)
+	t.fwd.put(t.key, a, n, data)
+	t.fwd.put(t.key[:1+t.key[0]], a, n, data)
 	if h.wildcard() {
 		t.key = append(append(t.key[:0], "\x01*"...), name...)
-		t.fwd.put(t.key, a, n)
+		t.fwd.put(t.key, a, n, data)
 	}
 	t.key = appendAppKey(t.key[:0], h)
-	t.apps.put(t.key, kid, 1)
+	t.apps.putKid(t.key, kid)
 	for _, addr := range h.addrs() {
 		if z := t.zone(addr); z >= 0 {
 			d := t.s.defs[z]
 			t.key = appendReverse(t.key[:0], addr, d.prefix.Bits(), addr.BitLen())
-			t.rev[z-t.s.forward].put(t.key, a, n)
+			t.rev[z-t.s.forward].put(t.key, a, n, "")
 		}
 	}
 }
@@ -370,22 +372,21 @@ func (t *txn) finish() {
 		}
 	}
 	count(-1)
-	s.ids = s.ids.apply(&t.ids, cmp.Compare[uint32])
-	s.apps = s.apps.apply(&t.apps, nil)
+	s.ids = s.ids.apply(&t.ids, rules{order: cmp.Compare[uint32]})
+	s.apps = s.apps.apply(&t.apps, rules{})
 	count(+1)
-	s.fwd = s.fwd.apply(&t.fwd, s.order)
+	s.fwd = s.fwd.apply(&t.fwd, rules{s.order, func(n uint32) string { return s.roster.host(n).data() }})
 	s.rev = slices.Clone(s.rev)
 	for i := range s.rev {
 		if len(t.rev[i].ops) > 0 {
-			s.rev[i] = s.rev[i].apply(&t.rev[i], s.order)
+			s.rev[i] = s.rev[i].apply(&t.rev[i], rules{order: s.order})
 		}
 	}
 }
 
 // appShared reports whether several applications want the label app.
 func (s *Set) appShared(app string) bool {
-	n, _ := s.apps.find([]byte(app))
-	return n.kids > 1
+	return s.apps.find([]byte(app)).kids > 1
 }
 
 // blocked reports whether the qualified name of h belongs to nobody.
@@ -393,8 +394,7 @@ func (s *Set) blocked(h host) bool {
 	if s.shared > 0 && s.appShared(h.app()) {
 		return true
 	}
-	n, _ := s.fwd.find([]byte(h.name()))
-	return s.tooMany(n)
+	return s.tooMany(s.fwd.find([]byte(h.name())))
 }
 
 // tooMany reports whether n, all of whose claims are of one qualified name, has
@@ -409,17 +409,16 @@ func (s *Set) tooMany(n node) bool {
 // withheld reports whether the name rel of zone z, which n is the node of,
 // belongs to nobody. n has at least one claim.
 func (s *Set) withheld(z int, rel []byte, n node) bool {
-	h := s.claimant(n, 0)
-	if len(n.claims) > 4 && (s.tooMany(n) || s.claimant(n, len(n.claims)/4-1).name() != h.name()) {
+	if len(n.claims) > 4 && (s.tooMany(n) || s.claimant(n, len(n.claims)/4-1).name() != s.claimant(n, 0).name()) {
 		return true // claims are in the order of qualified names
 	}
 	switch {
-	case z < s.forward && len(parent(rel)) == 0:
+	case z >= s.forward || rel[1] == '*':
+		return s.blocked(s.claimant(n, 0))
+	case len(rel) == 1+int(rel[0]):
 		return false
-	case z < s.forward && len(h.name()) == len(rel):
-		return s.shared > 0 && s.appShared(h.app())
 	}
-	return s.blocked(h)
+	return s.shared > 0 && s.appShared(s.claimant(n, 0).app())
 }
 
 func (s *Set) claimant(n node, i int) host {
@@ -462,7 +461,7 @@ func (s *Set) Names(hostID string) []string {
 	var names []string
 	for z := range s.forward {
 		for _, rel := range []string{h.short(), h.name()} {
-			if n, _ := s.fwd.find([]byte(rel)); !s.withheld(z, []byte(rel), n) {
+			if !s.withheld(z, []byte(rel), s.fwd.find([]byte(rel))) {
 				names = append(names, hostText(rel+s.defs[z].origin))
 			}
 		}

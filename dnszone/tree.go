@@ -2,6 +2,7 @@ package dnszone
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"hash/maphash"
 	"iter"
@@ -30,15 +31,27 @@ type shard struct {
 	slots []uint32 // 1 + offset in blob, 0 if free; a power of two, linear probing
 	blob  []byte
 	nodes int
+	gone  int // slots of nodes that are no more
 	dead  int // octets of blob that no slot names any more
 }
 
+// goneSlot marks a slot that a search passes over.
+const goneSlot = 1<<32 - 1
+
 // A node is one key of a shard, in the form
 //
-//	uvarint len(key), key, uvarint kids, uvarint claims, 4 octets per claim
+//	uvarint len(key), key, uvarint kids,
+//	uvarint claims, 4 octets per claim, uvarint len(data), data
 type node struct {
 	kids   uint64 // direct children that exist
 	claims []byte // host numbers
+	data   []byte // what an answer needs of the one claimant
+}
+
+// rules are what a tree asks about hosts.
+type rules struct {
+	order func(a, b uint32) int        // sorts the claims of one key
+	data  func(claimant uint32) string // of the one claimant; nil for none
 }
 
 const (
@@ -46,9 +59,9 @@ const (
 	maxShards  = 1024
 )
 
-func newTree(nodes int, flat bool) *tree {
+func newTree(flat bool) *tree {
 	t := &tree{seed: maphash.MakeSeed(), flat: flat}
-	return t.sized(nodes)
+	return t.sized(0)
 }
 
 // sized returns an empty tree like t with shards for that many nodes.
@@ -65,18 +78,22 @@ func (t *tree) sized(nodes int) *tree {
 	return &tree{seed: t.seed, flat: t.flat, shards: shards, mask: uint64(n) - 1}
 }
 
-func (t *tree) shard(hash uint64) *shard { return t.shards[hash&t.mask] }
-
-// find returns the node of key; ok is false if it does not exist.
-func (t *tree) find(key []byte) (n node, ok bool) {
+// read sets n, which is zero, to the node of key and reports whether there is
+// one.
+func (t *tree) read(key []byte, n *node) bool {
 	hash := maphash.Bytes(t.seed, key)
-	s := t.shard(hash)
+	s := t.shards[hash&t.mask]
 	off := s.find(hash, key)
-	if off < 0 {
-		return node{}, false
+	if off >= 0 {
+		s.node(off, n)
 	}
-	_, n, _ = s.node(off)
-	return n, true
+	return off >= 0
+}
+
+// find returns the node of key, or a zero one.
+func (t *tree) find(key []byte) (n node) {
+	t.read(key, &n)
+	return n
 }
 
 func (s *shard) find(hash uint64, key []byte) int {
@@ -85,12 +102,15 @@ func (s *shard) find(hash uint64, key []byte) int {
 	}
 	mask := len(s.slots) - 1
 	for i := int(hash>>32) & mask; s.slots[i] != 0; i = (i + 1) & mask {
+		if s.slots[i] == goneSlot {
+			continue
+		}
 		off := int(s.slots[i] - 1)
 		if b := s.blob[off:]; b[0] < 0x80 {
 			if int(b[0]) == len(key) && string(b[1:1+len(key)]) == string(key) {
 				return off
 			}
-		} else if k, _, _ := s.node(off); bytes.Equal(k, key) {
+		} else if k, _ := s.node(off, &node{}); bytes.Equal(k, key) {
 			return off
 		}
 	}
@@ -104,8 +124,8 @@ func uvarint(b []byte) (uint64, int) {
 	return binary.Uvarint(b)
 }
 
-// node decodes the node at off and returns where the next one begins.
-func (s *shard) node(off int) (key []byte, n node, next int) {
+// node sets n to the node at off and returns where the next one begins.
+func (s *shard) node(off int, n *node) (key []byte, next int) {
 	b := s.blob[off:]
 	size, at := uvarint(b)
 	end := at + int(size) //nolint:gosec // written by appendNode
@@ -116,13 +136,17 @@ func (s *shard) node(off int) (key []byte, n node, next int) {
 	end += at
 	at, end = end, end+int(size)*4 //nolint:gosec // written by appendNode
 	n.claims = b[at:end:end]
-	return key, n, off + end
+	size, at = uvarint(b[end:])
+	at, end = end+at, end+at+int(size) //nolint:gosec // written by appendNode
+	n.data = b[at:end:end]
+	return key, off + end
 }
 
 func appendNode(dst, key []byte, n node) []byte {
 	dst = append(binary.AppendUvarint(dst, uint64(len(key))), key...)
 	dst = binary.AppendUvarint(dst, n.kids)
-	return append(binary.AppendUvarint(dst, uint64(len(n.claims)/4)), n.claims...)
+	dst = append(binary.AppendUvarint(dst, uint64(len(n.claims)/4)), n.claims...)
+	return append(binary.AppendUvarint(dst, uint64(len(n.data))), n.data...)
 }
 
 // all yields every node, in no order that means anything.
@@ -130,10 +154,11 @@ func (t *tree) all() iter.Seq2[[]byte, node] {
 	return func(yield func([]byte, node) bool) {
 		for _, s := range t.shards {
 			for _, slot := range s.slots {
-				if slot == 0 {
+				if slot == 0 || slot == goneSlot {
 					continue
 				}
-				if key, n, _ := s.node(int(slot - 1)); !yield(key, n) {
+				var n node
+				if key, _ := s.node(int(slot-1), &n); !yield(key, n) {
 					return
 				}
 			}
@@ -143,7 +168,7 @@ func (t *tree) all() iter.Seq2[[]byte, node] {
 
 // A batch collects changes to a tree.
 type batch struct {
-	keys []byte
+	text []byte // keys, each followed by its data
 	ops  []op
 }
 
@@ -151,9 +176,10 @@ type batch struct {
 // garbage collector nothing.
 type op struct {
 	hash   uint64
-	off    uint32 // of the key in batch.keys
-	size   uint32
+	off    uint32 // of the key in batch.text
+	size   uint32 // of the key
 	host   uint32 // or the number of kids
+	data   uint16 // size of the node's data should the host be the one claimant
 	action action
 }
 
@@ -166,23 +192,41 @@ const (
 	dropKid
 )
 
-func (b *batch) put(key []byte, a action, host uint32) {
-	b.ops = append(b.ops, op{off: uint32(len(b.keys)), size: uint32(len(key)), host: host, action: a}) //nolint:gosec // keys stay below 4 GiB
-	b.keys = append(b.keys, key...)
+func (b *batch) put(key []byte, a action, host uint32, data string) {
+	b.ops = append(b.ops, op{
+		off: uint32(len(b.text)), size: uint32(len(key)), host: host, data: uint16(len(data)), action: a, //nolint:gosec // a batch stays below 4 GiB, data below 64 KiB
+	})
+	b.text = append(append(b.text, key...), data...)
 }
 
-func (b *batch) key(o op) []byte { return b.keys[o.off : o.off+o.size] }
+// putKid is put for addKid and dropKid. Neighbours of one key become one op.
+func (b *batch) putKid(key []byte, a action) {
+	if n := len(b.ops); n > 0 && b.ops[n-1].action == a && bytes.Equal(b.key(b.ops[n-1]), key) {
+		b.ops[n-1].host++
+		return
+	}
+	b.put(key, a, 1, "")
+}
 
-// apply returns the tree after b. order sorts the claims of one key.
-func (t *tree) apply(b *batch, order func(a, b uint32) int) *tree {
+func (b *batch) grow(ops, text int) {
+	b.ops, b.text = slices.Grow(b.ops, ops), slices.Grow(b.text, text)
+}
+
+func (b *batch) key(o op) []byte  { return b.text[o.off : o.off+o.size] }
+func (b *batch) data(o op) []byte { return b.text[o.off+o.size:][:o.data] }
+
+// apply returns the tree after b.
+func (t *tree) apply(b *batch, r rules) *tree {
 	var next *tree
-	if grown := t.nodes + len(b.ops); len(t.shards) < maxShards && grown > 2*shardNodes*len(t.shards) {
-		next = t.sized(grown)
+	if t.nodes == 0 {
+		next = t.sized(len(b.ops))
+	} else if len(t.shards) < maxShards && t.nodes > 2*shardNodes*len(t.shards) {
+		next = t.sized(t.nodes)
 		moved := &batch{}
 		for key, n := range t.all() {
 			moved.move(key, n)
 		}
-		next.run(moved, order, nil)
+		next.run(moved, r, nil)
 	} else {
 		clone := *t
 		next = &clone
@@ -190,7 +234,7 @@ func (t *tree) apply(b *batch, order func(a, b uint32) int) *tree {
 	}
 	for len(b.ops) > 0 {
 		up := &batch{}
-		next.run(b, order, up)
+		next.run(b, r, up)
 		b = up
 	}
 	return next
@@ -199,48 +243,64 @@ func (t *tree) apply(b *batch, order func(a, b uint32) int) *tree {
 // move puts a whole node.
 func (b *batch) move(key []byte, n node) {
 	for c := n.claims; len(c) > 0; c = c[4:] {
-		b.put(key, claim, binary.LittleEndian.Uint32(c))
+		b.put(key, claim, binary.LittleEndian.Uint32(c), string(n.data))
 	}
 	if n.kids > 0 {
-		b.put(key, addKid, uint32(n.kids)) //nolint:gosec // no more kids than hosts
+		b.put(key, addKid, uint32(n.kids), "") //nolint:gosec // no more kids than hosts
 	}
 }
 
 // run applies b to t, whose shard list nobody else has. What becomes of parents
 // goes to up, unless that is nil.
-func (t *tree) run(b *batch, order func(a, b uint32) int, up *batch) {
-	mask := t.mask
-	starts := make([]int, len(t.shards)+1)
+func (t *tree) run(b *batch, r rules, up *batch) {
 	for i := range b.ops {
 		o := &b.ops[i]
 		o.hash = maphash.Bytes(t.seed, b.key(*o))
-		starts[o.hash&mask+1]++
 	}
-	for i := range len(t.shards) {
-		starts[i+1] += starts[i]
-	}
-	sorted := make([]op, len(b.ops))
-	fill := slices.Clone(starts)
-	for _, o := range b.ops {
-		sorted[fill[o.hash&mask]] = o
-		fill[o.hash&mask]++
-	}
-	e := editor{t: t, b: b, up: up, order: order}
-	for i, s := range t.shards {
-		if ops := sorted[starts[i]:starts[i+1]]; len(ops) > 0 {
-			t.shards[i] = e.edit(s, ops)
+	ops := t.sorted(b.ops)
+	e := editor{t: t, b: b, up: up, rules: r}
+	for len(ops) > 0 {
+		i, n := ops[0].hash&t.mask, 1
+		for n < len(ops) && ops[n].hash&t.mask == i {
+			n++
 		}
+		t.shards[i] = e.edit(t.shards[i], ops[:n])
+		ops = ops[n:]
 	}
+}
+
+// sorted returns ops ordered by shard.
+func (t *tree) sorted(ops []op) []op {
+	if len(ops) < len(t.shards) {
+		slices.SortFunc(ops, func(a, b op) int { return cmp.Compare(a.hash&t.mask, b.hash&t.mask) })
+		return ops
+	}
+	fill := make([]int, len(t.shards)+1)
+	for _, o := range ops {
+		fill[o.hash&t.mask+1]++
+	}
+	for i := range t.shards {
+		fill[i+1] += fill[i]
+	}
+	sorted := make([]op, len(ops))
+	for _, o := range ops {
+		sorted[fill[o.hash&t.mask]] = o
+		fill[o.hash&t.mask]++
+	}
+	return sorted
 }
 
 // editor holds what the edits of one run share.
 type editor struct {
 	t     *tree
 	b, up *batch
-	order func(a, b uint32) int
+	rules
 
 	fresh   []byte // new nodes
 	changes []change
+	heads   []int32 // hash table of keys: 1 + the last op on it
+	next    []int32 // op before on the same key, 1 + its place
+	group   []op
 	nums    []uint32
 	claims  []byte
 }
@@ -254,23 +314,21 @@ type change struct {
 
 // edit returns s after ops, s itself if they change nothing.
 func (e *editor) edit(s *shard, ops []op) *shard {
-	slices.SortFunc(ops, func(a, b op) int {
-		switch {
-		case a.hash < b.hash:
-			return -1
-		case a.hash > b.hash:
-			return 1
-		}
-		return bytes.Compare(e.b.key(a), e.b.key(b))
-	})
 	e.fresh, e.changes = e.fresh[:0], e.changes[:0]
-	for len(ops) > 0 {
-		key, n := e.b.key(ops[0]), 1
-		for n < len(ops) && ops[n].hash == ops[0].hash && bytes.Equal(e.b.key(ops[n]), key) {
-			n++
+	e.chain(ops)
+	for _, last := range e.heads {
+		if last == 0 {
+			continue
 		}
-		e.editKey(s, key, ops[:n])
-		ops = ops[n:]
+		group := ops[last-1 : last]
+		if e.next[last-1] != 0 {
+			e.group = e.group[:0]
+			for ; last != 0; last = e.next[last-1] {
+				e.group = append(e.group, ops[last-1])
+			}
+			group = e.group
+		}
+		e.editKey(s, group)
 	}
 	if len(e.changes) == 0 {
 		return s
@@ -278,16 +336,37 @@ func (e *editor) edit(s *shard, ops []op) *shard {
 	return s.with(e.t.seed, e.fresh, e.changes)
 }
 
-func (e *editor) editKey(s *shard, key []byte, ops []op) {
+// chain links the ops on each key.
+func (e *editor) chain(ops []op) {
+	size := 1 << bits.Len(uint(len(ops)))
+	e.heads = slices.Grow(e.heads[:0], size)[:size]
+	clear(e.heads)
+	e.next = slices.Grow(e.next[:0], len(ops))[:len(ops)]
+	for n, o := range ops {
+		i := int(o.hash>>32) & (size - 1)
+		for e.heads[i] != 0 {
+			if have := ops[e.heads[i]-1]; have.hash == o.hash && bytes.Equal(e.b.key(have), e.b.key(o)) {
+				break
+			}
+			i = (i + 1) & (size - 1)
+		}
+		e.next[n] = e.heads[i]
+		e.heads[i] = int32(n + 1) //nolint:gosec // fewer than 2 Gi ops
+	}
+}
+
+func (e *editor) editKey(s *shard, ops []op) {
 	var was node
+	key := e.b.key(ops[0])
 	off := s.find(ops[0].hash, key)
 	size := 0
 	if off >= 0 {
 		var end int
-		_, was, end = s.node(off)
+		_, end = s.node(off, &was)
 		size = end - off
 	}
-	now := node{kids: was.kids, claims: e.edited(was.claims, ops)}
+	now := node{kids: was.kids}
+	now.claims, now.data = e.edited(was, ops)
 	for _, o := range ops {
 		switch o.action {
 		case addKid:
@@ -317,23 +396,22 @@ func (e *editor) editKey(s *shard, key []byte, ops []op) {
 		return
 	}
 	if up := parent(key); len(up) > 0 {
-		e.up.put(up, [2]action{addKid, dropKid}[b2i(at < 0)], 1)
+		e.up.putKid(up, [2]action{addKid, dropKid}[b2i(at < 0)])
 	}
 }
 
-// edited returns claims after ops, in order. The result lives until the next
-// call.
-func (e *editor) edited(claims []byte, ops []op) []byte {
-	if len(claims) == 0 && len(ops) == 1 && ops[0].action == claim {
+// edited returns the claims of was after ops, in order, and the data of the one
+// claimant. The claims live until the next call.
+func (e *editor) edited(was node, ops []op) (claims, data []byte) {
+	if len(was.claims) == 0 && len(ops) == 1 && ops[0].action == claim {
 		e.claims = binary.LittleEndian.AppendUint32(e.claims[:0], ops[0].host)
-		return e.claims
+		return e.claims, e.b.data(ops[0])
 	}
 	nums := e.nums[:0]
-	for c := claims; len(c) > 0; c = c[4:] {
+	for c := was.claims; len(c) > 0; c = c[4:] {
 		nums = append(nums, binary.LittleEndian.Uint32(c))
 	}
-	touched := false
-	gone := map[uint32]bool(nil)
+	var gone map[uint32]bool
 	for _, o := range ops {
 		if o.action == unclaim {
 			if gone == nil {
@@ -344,81 +422,82 @@ func (e *editor) edited(claims []byte, ops []op) []byte {
 	}
 	if gone != nil {
 		nums = slices.DeleteFunc(nums, func(n uint32) bool { return gone[n] })
-		touched = true
 	}
 	for _, o := range ops {
 		if o.action == claim {
 			nums = append(nums, o.host)
-			touched = true
 		}
-	}
-	e.nums = nums
-	if !touched {
-		return claims
 	}
 	if len(nums) > 1 {
 		slices.SortFunc(nums, e.order)
 		nums = slices.Compact(nums)
 	}
-	e.claims = e.claims[:0]
+	e.nums, e.claims = nums, e.claims[:0]
 	for _, n := range nums {
 		e.claims = binary.LittleEndian.AppendUint32(e.claims, n)
 	}
-	return e.claims
+	if len(nums) == 1 && e.rules.data != nil {
+		data = []byte(e.rules.data(nums[0]))
+	}
+	return e.claims, data
 }
 
-// with returns a copy of s with changes. Insertions and replacements append to
-// a copied blob; a removal, or too much waste, lays the shard out again.
+// with returns a copy of s with changes. They append to a copied blob; too much
+// waste lays the shard out again.
 func (s *shard) with(seed maphash.Seed, fresh []byte, changes []change) *shard {
-	next := &shard{nodes: s.nodes, dead: s.dead}
-	renew := len(s.slots) == 0
+	next := &shard{nodes: s.nodes, dead: s.dead, gone: s.gone}
 	for _, c := range changes {
 		next.nodes += b2i(c.at >= 0) - b2i(c.old >= 0)
+		next.gone += b2i(c.at < 0)
 		if c.old >= 0 {
-			_, _, end := s.node(c.old)
+			_, end := s.node(c.old, &node{})
 			next.dead += end - c.old
-			renew = renew || c.at < 0
 		}
 	}
 	size := len(s.blob) + len(fresh)
-	if renew = renew || next.nodes*3 > len(s.slots)*2 || next.dead*4 > size; !renew {
+	renew := (next.nodes+next.gone)*3 > len(s.slots)*2 || next.dead*4 > size
+	if !renew {
 		next.slots = slices.Clone(s.slots)
 		next.blob = append(append(make([]byte, 0, size), s.blob...), fresh...)
-		for _, c := range changes {
-			next.set(c.hash, c.old, len(s.blob)+c.at)
+	} else {
+		next.slots = make([]uint32, 1<<bits.Len(uint(next.nodes*3/2)))
+		next.blob = append(make([]byte, 0, size-next.dead), fresh...)
+		next.dead, next.gone = 0, 0
+		for _, slot := range s.slots {
+			off := int(slot) - 1
+			if slot == 0 || slot == goneSlot || slices.ContainsFunc(changes, func(c change) bool { return c.old == off }) {
+				continue
+			}
+			key, end := s.node(off, &node{})
+			next.set(maphash.Bytes(seed, key), 0, uint32(len(next.blob)+1))
+			next.blob = append(next.blob, s.blob[off:end]...)
 		}
-		return next
 	}
-	if next.nodes == 0 {
-		return &shard{}
-	}
-	next.slots = make([]uint32, 1<<bits.Len(uint(next.nodes*3/2)))
-	next.blob = append(make([]byte, 0, size-next.dead), fresh...)
-	next.dead = 0
 	for _, c := range changes {
-		if c.at >= 0 {
-			next.set(c.hash, -1, c.at)
-		}
-	}
-	for _, slot := range s.slots {
-		off := int(slot) - 1
-		if off < 0 || slices.ContainsFunc(changes, func(c change) bool { return c.old == off }) {
+		slot := uint32(goneSlot)
+		switch {
+		case c.at >= 0 && renew:
+			slot = uint32(c.at + 1) //nolint:gosec // shards stay far below 4 GiB
+		case c.at >= 0:
+			slot = uint32(len(s.blob) + c.at + 1) //nolint:gosec // shards stay far below 4 GiB
+		case renew:
 			continue
 		}
-		key, _, end := s.node(off)
-		next.set(maphash.Bytes(seed, key), -1, len(next.blob))
-		next.blob = append(next.blob, s.blob[off:end]...)
+		old := uint32(0)
+		if !renew {
+			old = uint32(c.old + 1) //nolint:gosec // shards stay far below 4 GiB
+		}
+		next.set(c.hash, old, slot)
 	}
 	return next
 }
 
-// set makes the slot that names the offset old name at instead; -1 is a free
-// slot.
-func (s *shard) set(hash uint64, old, at int) {
+// set replaces the slot old, or a free one if that is 0.
+func (s *shard) set(hash uint64, old, slot uint32) {
 	mask := len(s.slots) - 1
 	i := int(hash>>32) & mask
-	for int(s.slots[i])-1 != old {
+	for s.slots[i] != old {
 		i = (i + 1) & mask
 	}
-	s.slots[i] = uint32(at + 1) //nolint:gosec // shards stay far below 4 GiB
+	s.slots[i] = slot
 }

@@ -1,7 +1,6 @@
 package dnszone
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"iter"
@@ -73,61 +72,53 @@ func (z *Zone) Digest() [32]byte {
 	return [32]byte(sum.Sum(nil))
 }
 
-// records yields the wire form of what Records yields. Both values are valid
-// until the next one.
+// records yields the wire form of what Records yields. The owner is valid until
+// the next one.
 func (z *Zone) records() iter.Seq2[[]byte, wireRR] {
 	return func(yield func([]byte, wireRR) bool) {
-		s := z.s
-		soa := s.appendSOA([]byte{ownerPtr >> 8, ownerPtr & 0xff}, z.z)
-		more := true
-		for rr := range eachRR(soa) {
-			more = yield([]byte(s.defs[z.z].origin), rr)
+		s, d := z.s, z.s.defs[z.z]
+		owner := []byte(d.origin)
+		soa, _ := cutRR(s.appendSOA([]byte{ownerPtr >> 8, ownerPtr & 0xff}, z.z))
+		if !yield(owner, soa) {
+			return
 		}
-		var owner []byte
-		for _, rel := range z.names() {
-			if !more {
-				return
+		var list []wireRR
+		var buf []byte
+		for _, n := range z.names() {
+			at := spot{z: z.z, n: n.node, apex: len(n.name) == 0}
+			if len(at.n.claims) > 0 {
+				at.lost = s.withheld(z.z, n.name, at.n)
 			}
-			at, _ := s.exact(z.z, rel)
-			owner = append(append(owner[:0], rel...), s.defs[z.z].origin...)
-			s.eachSet(&at, func(_ Type, rrs []byte, n int) {
-				for _, rr := range sortedRRs(rrs, n) {
-					more = more && yield(owner, rr)
+			at.own = d.own[string(n.name)]
+			owner = append(append(owner[:0], n.name...), d.origin...)
+			list, buf = s.appendAll(list[:0], buf[:0], &at)
+			for _, rr := range list {
+				if !yield(owner, rr) {
+					return
 				}
-			})
+			}
 		}
 	}
 }
 
-// sortedRRs cuts rrs up and orders them by their data (RFC 4034 section 6.3).
-func sortedRRs(rrs []byte, n int) []wireRR {
-	list := make([]wireRR, 0, n)
-	for rr := range eachRR(rrs) {
-		list = append(list, rr)
+// names returns the apex and all names below it in canonical order.
+func (z *Zone) names() []*sortName {
+	t, d := z.s.tree(z.z), z.s.defs[z.z]
+	all := make([]sortName, 0, t.nodes+len(d.own))
+	for rel, n := range t.all() {
+		all = append(all, newSortName(rel, n))
 	}
-	slices.SortFunc(list, func(a, b wireRR) int { return bytes.Compare(a.data, b.data) })
+	for rel := range d.own {
+		if !t.read([]byte(rel), &node{}) {
+			all = append(all, newSortName([]byte(rel), node{}))
+		}
+	}
+	list := make([]*sortName, len(all))
+	for i := range all {
+		list[i] = &all[i]
+	}
+	slices.SortFunc(list, (*sortName).compare)
 	return list
-}
-
-// names returns all names below the apex and the apex itself, in canonical
-// order.
-func (z *Zone) names() [][]byte {
-	t := z.s.tree(z.z)
-	list := make([]sortName, 0, t.nodes+1)
-	for rel := range t.all() {
-		list = append(list, newSortName(rel))
-	}
-	for rel := range z.s.defs[z.z].own {
-		if _, ok := t.find([]byte(rel)); !ok {
-			list = append(list, newSortName([]byte(rel)))
-		}
-	}
-	slices.SortFunc(list, sortName.compare)
-	names := make([][]byte, len(list))
-	for i, n := range list {
-		names[i] = n.name
-	}
-	return names
 }
 
 // sortName is a name with the first octets that the canonical order looks at:
@@ -135,9 +126,10 @@ func (z *Zone) names() [][]byte {
 type sortName struct {
 	high, low uint64
 	name      []byte
+	node      node
 }
 
-func newSortName(name []byte) sortName {
+func newSortName(name []byte, n node) sortName {
 	var starts [128]uint8
 	var key [16]byte
 	at := 0
@@ -145,10 +137,10 @@ func newSortName(name []byte) sortName {
 		label := name[starts[i]:]
 		at += copy(key[at:], label[1:1+label[0]]) + 1
 	}
-	return sortName{binary.BigEndian.Uint64(key[:]), binary.BigEndian.Uint64(key[8:]), name}
+	return sortName{binary.BigEndian.Uint64(key[:]), binary.BigEndian.Uint64(key[8:]), name, n}
 }
 
-func (n sortName) compare(m sortName) int {
+func (n *sortName) compare(m *sortName) int {
 	switch {
 	case n.high != m.high:
 		return 1 - 2*b2i(n.high < m.high)
@@ -177,16 +169,14 @@ func (s *Set) Lookup(name string, t Type) Answer {
 	r := reply{s: s, via: TCP}
 	msg = r.append(nil, msg)
 	a := Answer{Rcode: Rcode(msg[3] & 15)}
-	rest := msg[len(r.q.raw):]
+	rest := msg[r.q.end:]
 	for range r.answer {
 		// Owners are pointers to a name that is written out.
 		owner := msg[binary.BigEndian.Uint16(rest)&0x3fff:]
 		owner = owner[:wireNameLen(string(owner[:min(len(owner), maxName)]))-1]
-		for rr := range eachRR(rest) {
-			a.Records = append(a.Records, Record{strings.ToLower(nameText(owner)), rr.typ, rr.ttl, string(rr.data)})
-			rest = rest[rrHead+len(rr.data):]
-			break
-		}
+		var rr wireRR
+		rr, rest = cutRR(rest)
+		a.Records = append(a.Records, Record{strings.ToLower(nameText(owner)), rr.typ, rr.ttl, string(rr.data)})
 	}
 	return a
 }
