@@ -1,0 +1,175 @@
+package apnhttp
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"runtime/debug"
+	"slices"
+	"strings"
+
+	"github.com/apnkit/apnkit/apn"
+	"github.com/apnkit/apnkit/lease"
+)
+
+// call is one request on its way through a route.
+type call struct {
+	h     *Handler
+	route *route
+	w     *response
+	r     *http.Request
+	id    string // in the answer and the log
+	who   Principal
+	from  netip.Addr // the client; zero if it cannot be told, then fromErr says why
+	net   *apn.Network
+
+	fromErr error
+	query   url.Values
+	body    []byte
+	opts    apn.CommitOptions
+	replay  bool // the request was carried out before
+}
+
+func (c *call) ctx() context.Context { return c.r.Context() }
+
+// serve carries out a request, and counts and logs it.
+func (h *Handler) serve(rt *route, w http.ResponseWriter, r *http.Request) {
+	start, ctx := h.now(), r.Context()
+	c := &call{h: h, route: rt, w: &response{ResponseWriter: w}, r: r, id: requestID(r)}
+	defer func() {
+		took := h.now().Sub(start)
+		h.metrics.count(rt, c.w.status, took)
+		h.log.LogAttrs(ctx, slog.LevelInfo, "request",
+			slog.String("id", c.id), slog.String("method", r.Method), slog.String("path", r.URL.Path),
+			slog.Int("status", c.w.status), slog.Duration("took", took),
+			slog.String("principal", c.who.Name), slog.String("client", c.from.String()))
+	}()
+	defer func() {
+		if cause := recover(); cause != nil {
+			if cause == http.ErrAbortHandler { //nolint:errorlint // net/http compares it so
+				panic(cause)
+			}
+			h.log.LogAttrs(ctx, slog.LevelError, "panic", slog.String("id", c.id), slog.Any("cause", cause), slog.String("stack", string(debug.Stack())))
+			c.fail(errors.New("panic"))
+		}
+	}()
+	head := w.Header()
+	head.Set("X-Request-Id", c.id)
+	head.Set("X-Content-Type-Options", "nosniff")
+	head.Set("Cache-Control", "no-store")
+	if err := c.run(); err != nil {
+		c.fail(err)
+	}
+}
+
+// run checks what all routes have in common, in the order in which nothing is
+// told to whom it is not for.
+func (c *call) run() error {
+	c.from, c.fromErr = c.client()
+	if c.route.is(secret) && c.r.Method == http.MethodHead {
+		// It would hand a key out and throw it away.
+		c.w.Header().Set("Allow", http.MethodGet)
+		return errMethod
+	}
+	for _, name := range c.route.params {
+		// An encoded slash: no object has such a name.
+		if v := c.r.PathValue(name); v == "" || strings.Contains(v, "/") {
+			return errRoute
+		}
+	}
+	if c.route.access != public {
+		if err := c.signedIn(); err != nil {
+			return err
+		}
+		if err := c.authorize(); err != nil {
+			return err
+		}
+	}
+	c.r = c.r.WithContext(apn.WithActor(c.ctx(), apn.Actor{ID: c.who.Name, From: c.from}))
+	if err := c.checkQuery(); err != nil {
+		return err
+	}
+	if c.route.is(changes) {
+		if err := c.prepare(); err != nil {
+			return err
+		}
+	}
+	return c.route.handle(c)
+}
+
+// signedIn authenticates the request, by the credentials that it carries or by
+// the session of the page. A session only reads: no other site can make it act.
+func (c *call) signedIn() error {
+	r := c.r
+	if r.Method == http.MethodGet || r.Method == http.MethodHead {
+		r = withSession(r)
+	}
+	who, err := c.h.auth(r)
+	if err != nil {
+		return err
+	}
+	c.who = who
+	return nil
+}
+
+// client returns the address that the request comes from.
+func (c *call) client() (netip.Addr, error) {
+	remote, err := netip.ParseAddrPort(c.r.RemoteAddr)
+	if err != nil {
+		return netip.Addr{}, &lease.SourceError{Reason: "the connection has no IP address"}
+	}
+	return lease.ClientAddr(remote, c.r.Header.Values("X-Forwarded-For"), c.h.trusted)
+}
+
+// viaProxy reports whether a trusted proxy sent the request.
+func (c *call) viaProxy() bool {
+	remote, err := netip.ParseAddrPort(c.r.RemoteAddr)
+	return err == nil && slices.ContainsFunc(c.h.trusted, func(p netip.Prefix) bool {
+		return p.Contains(remote.Addr().Unmap())
+	})
+}
+
+// checkQuery refuses parameters that the route does not know: a mistyped dry_run
+// must not commit.
+func (c *call) checkQuery() error {
+	if c.r.URL.RawQuery == "" {
+		return nil
+	}
+	query, err := url.ParseQuery(c.r.URL.RawQuery)
+	if err != nil {
+		return malformed("", "the query string is malformed")
+	}
+	c.query = query
+	known := strings.Fields(c.route.query)
+	if c.route.is(changes) {
+		known = append(known, "dry_run")
+	}
+	for name, values := range query {
+		switch {
+		case !slices.Contains(known, name):
+			return malformed("", "a query parameter is unknown here; known are: "+strings.Join(known, ", "))
+		case len(values) > 1:
+			return malformed(name, "is given more than once")
+		}
+	}
+	return nil
+}
+
+// requestID returns the ID that a proxy in front gave the request, if it looks
+// like one, or a new one.
+func requestID(r *http.Request) string {
+	id := r.Header.Get("X-Request-Id")
+	ok := len(id) >= 8 && len(id) <= 64
+	for i := 0; ok && i < len(id); i++ {
+		b := id[i]
+		ok = b >= 'a' && b <= 'z' || b >= 'A' && b <= 'Z' || b >= '0' && b <= '9' || b == '-' || b == '_'
+	}
+	if !ok {
+		return rand.Text()[:16]
+	}
+	return id
+}

@@ -1,0 +1,32 @@
+package apnhttp
+
+import "errors"
+
+// ErrUnauthenticated says that a request carries no valid credentials. An
+// Authenticate function returns it, or an error that wraps it, to be answered
+// with 401.
+var ErrUnauthenticated = errors.New("not signed in")
+
+// What can be wrong with a request before any command sees it.
+var (
+	errRoute     = errors.New("no such resource")
+	errMethod    = errors.New("method not allowed")
+	errMalformed = errors.New("malformed request")
+	errTooLarge  = errors.New("body too large")
+	errMediaType = errors.New("unsupported media type")
+)
+
+// refusal is an error that says more than its kind.
+type refusal struct {
+	kind   error
+	field  string // of the body, or a query parameter or header; may be empty
+	detail string // for people; never repeats a value of the request
+}
+
+func (r *refusal) Error() string { return r.kind.Error() + ": " + r.detail }
+
+func (r *refusal) Unwrap() error { return r.kind }
+
+func malformed(field, detail string) error {
+	return &refusal{kind: errMalformed, field: field, detail: detail}
+}
