@@ -167,7 +167,7 @@ func (n *Network) process(cmds []*command) {
 			answer(cmds, err)
 			return
 		case errors.Is(err, keys.ErrUnknownDEK): // another replica rotated the key
-			n.ctl.rings.Flush(n.name)
+			n.ctl.custody.Load().rings.Flush(n.name)
 		case !errors.Is(err, store.ErrConflict):
 			unknown[d.id] = d
 			n.ctl.log.Warn("commit outcome unknown", "network", n.name, "error", err)
@@ -245,7 +245,9 @@ func (n *Network) commit(d *decided) (store.Rev, error) {
 		d.writes[key] = r
 		d.tip.set(key, r, 0)
 	}
-	active, ok := find[*dekRow](d.tip, dekKey(d.ring.Version()))
+	// The batch may rotate the data key itself; its own seals are under the one
+	// that was active before.
+	active, ok := find[*dekRow](n.tip, dekKey(d.ring.Version()))
 	if !ok {
 		return 0, fmt.Errorf("%w: version %d", keys.ErrUnknownDEK, d.ring.Version())
 	}
@@ -257,7 +259,10 @@ func (n *Network) commit(d *decided) (store.Rev, error) {
 		return 0, fmt.Errorf("%w: %w", errPrepare, err)
 	}
 	if d.block = block; block > 0 {
-		put(dekKey(rec.Version), &dekRow{head{rowFormat}, rec})
+		r, _ := find[*dekRow](d.tip, dekKey(rec.Version))
+		counted := *r
+		counted.Seals = rec.Seals
+		put(dekKey(rec.Version), &counted)
 	}
 	out, _ := page[*outRow](d.tip, preOut, &ListOptions{Limit: dropBatch})
 	last, _ := slices.BinarySearch(out, outNumber(n.drained.Load()+1))
@@ -307,6 +312,9 @@ func (n *Network) publish(d *decided, rev store.Rev) {
 		n.zone.changed(from, to, hostChanges(d.writes))
 	}
 	n.tip = d.tip
+	if !d.ring.Covers(n.tip.deks()...) {
+		defer n.ctl.custody.Load().rings.Flush(n.name) // once readers see the new data keys
+	}
 	if d.repool {
 		if err := n.buildPool(); err != nil {
 			n.ctl.log.Error("address pool is rebuilt", "network", n.name, "error", err)

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/apnkit/apnkit/apn/store"
@@ -44,8 +45,7 @@ type Config struct {
 // of processes, may share a store. Its methods are safe for concurrent use.
 type Control struct {
 	store   store.Store
-	kek     *keys.KEKSet
-	rings   *keys.Rings
+	custody atomic.Pointer[custodian]
 	lease   lease.Policy
 	sources lease.SourceOptions
 	now     func() time.Time
@@ -88,8 +88,7 @@ func Open(cfg Config) (*Control, error) {
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
 	}
-	c.kek = keys.Multi(cfg.KEK, cfg.OldKEKs...)
-	c.rings = keys.NewRings(c.kek, nil)
+	c.custody.Store(newCustodian(cfg.KEK, cfg.OldKEKs))
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	return c, nil
 }
@@ -244,7 +243,7 @@ func (c *Control) createNetwork(ctx context.Context, name string, settings *netR
 		*opts.DryRun = Plan{}
 		return nil
 	}
-	rec, err := keys.NewDEK(ctx, c.kek, name, 1, settings.Created)
+	rec, err := keys.NewDEK(ctx, c.custody.Load().kek, name, 1, settings.Created)
 	if err != nil {
 		return kekError(err)
 	}

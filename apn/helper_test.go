@@ -155,3 +155,23 @@ func (s *brokenStore) Commit(ctx context.Context, space string, b store.Batch) (
 	}
 	return s.Mem.Commit(ctx, space, b)
 }
+
+// limitedStore calls a function after some commits.
+type limitedStore struct {
+	*store.Mem
+	left atomic.Int64
+	stop func()
+}
+
+func (s *limitedStore) after(commits int, stop func()) {
+	s.stop = stop
+	s.left.Store(int64(commits) + 1)
+}
+
+func (s *limitedStore) Commit(ctx context.Context, space string, b store.Batch) (store.Rev, error) {
+	rev, err := s.Mem.Commit(ctx, space, b)
+	if space == "net/acme" && s.left.Add(-1) == 0 {
+		s.stop()
+	}
+	return rev, err
+}

@@ -50,7 +50,7 @@ func (n *Network) view() *state { return n.head.Load() }
 func (n *Network) space() string { return space(n.name) }
 
 func (n *Network) ring(ctx context.Context) (*keys.Ring, error) {
-	ring, err := n.ctl.rings.Ring(ctx, n.name, n.ctl.now(), func(context.Context) ([]keys.DEKRecord, error) {
+	ring, err := n.ctl.custody.Load().rings.Ring(ctx, n.name, n.ctl.now(), func(context.Context) ([]keys.DEKRecord, error) {
 		return n.view().deks(), nil
 	})
 	if err != nil {
@@ -206,7 +206,7 @@ func (n *Network) take(ctx context.Context, entries []store.Entry) error {
 			}
 		case *dekRow:
 			n.tip.set(e.Key, r, e.Rev)
-			n.ctl.rings.Flush(n.name)
+			n.ctl.custody.Load().rings.Flush(n.name)
 		}
 	}
 	if sealed {
@@ -230,7 +230,7 @@ func (n *Network) take(ctx context.Context, entries []store.Entry) error {
 
 // openPublic opens the public keys of key rows, so that reads need no KEK.
 func (n *Network) openPublic(ctx context.Context, entries []store.Entry, rows []row) error {
-	ring, err := n.ctl.rings.Ring(ctx, n.name, n.ctl.now(), func(context.Context) ([]keys.DEKRecord, error) {
+	ring, err := n.ctl.custody.Load().rings.Ring(ctx, n.name, n.ctl.now(), func(context.Context) ([]keys.DEKRecord, error) {
 		return n.tip.deks(), nil
 	})
 	if err != nil {
