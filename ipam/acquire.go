@@ -3,6 +3,7 @@ package ipam
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -136,7 +137,7 @@ func (p *Pool) acquire(now int64, name, owner string, opts *AcquireOptions, move
 		case want:
 			k, err = p.pin(a, owner, at, now)
 		case !move && p.sticky(a, h.rest[f]):
-			k = pick{at: h.rest[f].at, reuse: h.rest[f]}
+			k = pick{at: h.rest[f].at, in: a.around(h.rest[f].at), reuse: h.rest[f]}
 		default:
 			k, err = p.pick(&d, now, a, f, list, owner, opts.AutoGrow)
 		}
@@ -150,7 +151,11 @@ func (p *Pool) acquire(now int64, name, owner string, opts *AcquireOptions, move
 	if picks[0] != nil || picks[1] != nil {
 		gen = p.write(&d, now, a, owner, h, picks)
 	}
-	return Assignment{name, owner, p.addrsOf(got), gen}, d.change(), nil
+	c := d.change()
+	if opts.AutoGrow {
+		c = Join(c) // an address of a rested range may both go and come
+	}
+	return Assignment{name, owner, p.addrsOf(got), gen}, c, nil
 }
 
 // addrsOf returns the public form of an address per family.
@@ -180,6 +185,7 @@ func (p *Pool) sticky(a *app, e *entry) bool {
 // pick is an address that has been chosen.
 type pick struct {
 	at     u128
+	in     *subrange
 	reuse  *entry    // the resting entry that it replaces
 	forget [2]*entry // rested entries that go with it
 }
@@ -197,7 +203,7 @@ func (p *Pool) pin(a *app, owner string, at u128, now int64) (pick, error) {
 		return pick{}, fmt.Errorf("%v is reserved: %w", at.addr(), ErrExcluded)
 	default:
 	}
-	k := pick{at: at}
+	k := pick{at: at, in: r}
 	if id, ok := p.entryAt(at); ok {
 		e := p.entries.at(id)
 		switch own := p.ids[e.app] == a && e.owner == owner; {
@@ -220,31 +226,32 @@ func (p *Pool) pick(d *draft, now int64, a *app, f int, list []*subrange, owner 
 	if p.hashed {
 		hash = hashOf(p.salt, a.name, owner)
 	}
-	if k, ok := p.pickIn(list, now, hash); ok {
+	if k, ok := p.pickIn(list, nil, now, hash); ok {
 		return k, nil
 	}
-	if !autoGrow {
-		return pick{}, p.exhausted(a.name, f)
-	}
-	grown, err := p.grow(now, d, a.name, f, list, 1)
-	if err != nil {
-		return pick{}, err
-	}
-	if k, ok := p.pickIn(grown, now, hash); ok {
-		return k, nil
+	if autoGrow {
+		c := p.carve(now, a.name, f)
+		if list, ok := c.grow(list, 1); ok {
+			if k, ok := p.pickIn(list, c.rested, now, hash); ok {
+				c.steps(d, list)
+				return k, nil
+			}
+		}
 	}
 	return pick{}, p.exhausted(a.name, f)
 }
 
-func (p *Pool) pickIn(list []*subrange, now int64, hash uint64) (pick, bool) {
+// pickIn picks in the first range of list that has an address. Entries in the
+// ranges of gone do not count.
+func (p *Pool) pickIn(list, gone []*subrange, now int64, hash uint64) (pick, bool) {
 	for _, r := range list {
 		if r.closed {
 			continue
 		}
 		start := r.start(hash)
-		off, ok := p.vacant(r, start)
+		off, ok := p.vacant(r, gone, start)
 		if !ok && start > 0 {
-			off, ok = p.vacant(r, 0)
+			off, ok = p.vacant(r, gone, 0)
 		}
 		var k pick
 		forget := p.forgettable(r, now)
@@ -260,7 +267,7 @@ func (p *Pool) pickIn(list []*subrange, now int64, hash uint64) (pick, bool) {
 		if !ok {
 			continue
 		}
-		k.at, k.forget = r.base.add(off), forget
+		k.at, k.in, k.forget = r.base.add(off), r, forget
 		for i, e := range k.forget {
 			if e == k.reuse {
 				k.forget[i] = nil
@@ -273,15 +280,22 @@ func (p *Pool) pickIn(list []*subrange, now int64, hash uint64) (pick, bool) {
 
 // vacant returns the lowest usable offset from off on that nobody holds, not
 // even a record that is misplaced.
-func (p *Pool) vacant(r *subrange, off uint64) (uint64, bool) {
+func (p *Pool) vacant(r *subrange, gone []*subrange, off uint64) (uint64, bool) {
 	off, ok := r.next(off)
 	for ok {
-		if _, held := p.entryAt(r.base.add(off)); !held {
+		id, held := p.entryAt(r.base.add(off))
+		if !held || slices.Contains(gone, p.home(id)) {
 			break
 		}
 		off, ok = r.next(off + 1)
 	}
 	return off, ok
+}
+
+// home returns the range that an entry is in, nil if it is an orphan.
+func (p *Pool) home(id uint32) *subrange {
+	e := p.entries.at(id)
+	return p.ids[e.app].around(e.at)
 }
 
 // forgettable returns the two entries of r that have rested longest, if their
@@ -325,37 +339,24 @@ func hashOf(salt, app, owner string) uint64 {
 
 // write puts the picks of an assignment into d and returns its generation.
 //
-// A generation is one more than any that the owner has had. What is forgotten
-// about other owners raises the range's generation, from which theirs go on.
+// A new generation is higher than any that the owner has had. What is forgotten
+// about others raises the range's generation, from which theirs go on.
 func (p *Pool) write(d *draft, now int64, a *app, owner string, h holding, picks [2]*pick) uint64 {
-	gen := h.gen
-	for f := range a.ranges {
-		for _, r := range a.ranges[f] {
-			gen = max(gen, r.gen)
-		}
-	}
-	for _, k := range picks {
+	gen := h.liveGen()
+	added := gen > 0
+	for f, k := range picks {
 		if k == nil {
 			continue
 		}
-		var floor uint64
+		added = added && h.live[f] == nil // a family that the network has got since
 		for _, e := range [...]*entry{k.reuse, k.forget[0], k.forget[1]} {
-			if e != nil && e.owner != owner {
-				floor = max(floor, e.gen)
+			if e != nil && e.owner != owner && e.gen > k.in.gen {
+				d.raise(k.in, e.gen)
 			}
 		}
-		if floor == 0 {
-			continue
-		}
-		if r := a.around(k.at); r.gen < floor {
-			raised := r.record()
-			raised.Gen = floor
-			d.put(r.record(), raised)
-			gen = max(gen, floor)
-		}
 	}
-	if h.live[0] == nil && h.live[1] == nil || picks[0] != nil && h.live[0] != nil || picks[1] != nil && h.live[1] != nil {
-		gen++
+	if !added {
+		gen = max(d.highest(a), h.gen) + 1
 	}
 	for f, k := range picks {
 		if k == nil {
@@ -373,6 +374,34 @@ func (p *Pool) write(d *draft, now int64, a *app, owner string, h holding, picks
 		}
 		if e := h.live[f]; e != nil {
 			d.put(p.recordOf(e), p.releasedRecord(e, now))
+		}
+	}
+	return gen
+}
+
+// raise lifts the generation of r to at least gen.
+func (d *draft) raise(r *subrange, gen uint64) {
+	for _, s := range d.steps {
+		if s.After != nil && s.After.IsRange() && s.After.Prefix.Addr() == r.base.addr() {
+			s.After.Gen = max(s.After.Gen, gen)
+			return
+		}
+	}
+	after := r.record()
+	after.Gen = gen
+	d.put(r.record(), after)
+}
+
+// highest returns the highest generation of a's ranges after d.
+func (d *draft) highest(a *app) (gen uint64) {
+	for _, list := range a.ranges {
+		for _, r := range list {
+			gen = max(gen, r.gen)
+		}
+	}
+	for _, s := range d.steps {
+		if s.After != nil && s.After.IsRange() {
+			gen = max(gen, s.After.Gen)
 		}
 	}
 	return gen

@@ -226,9 +226,11 @@ func (p *Pool) updateRange(before, after *Record) error {
 }
 
 func (p *Pool) resize(n *subrange, to span) error {
-	for id := range p.inside(n) {
-		if to.ones > n.ones && !to.contains(p.entries.at(id).at) {
-			return fmt.Errorf("%v: %w", n.prefix(), ErrInUse)
+	if to.ones > n.ones { // only to undo a growth
+		for id := range p.inside(n) {
+			if !to.contains(p.entries.at(id).at) {
+				return fmt.Errorf("%v: %w", n.prefix(), ErrInUse)
+			}
 		}
 	}
 	if n.closed {

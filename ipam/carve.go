@@ -1,6 +1,9 @@
 package ipam
 
-import "slices"
+import (
+	"cmp"
+	"slices"
+)
 
 // carving decides new ranges of one family. It works on the Pool's tries until
 // it has to note something in them, then on copies, so the Pool stays as it is.
@@ -78,17 +81,17 @@ func (c *carving) find(ones int) (span, bool) {
 		c.noted = nil
 	}
 	var best *trie
-	var from int
+	var from, rank int
 	for _, t := range c.tries {
-		n, ok := t.fit(ones, c.p.pack)
-		if ok && (best == nil || (c.p.pack && n > from) || (!c.p.pack && n < from)) {
-			best, from = t, n
+		n, r, ok := t.fit(ones, c.p.spread)
+		if ok && (best == nil || (c.p.spread && n < from) || (!c.p.spread && n > from) || (n == from && r < rank)) {
+			best, from, rank = t, n, r
 		}
 	}
 	if best == nil {
 		return span{}, false
 	}
-	s := span{best.lowest(from), ones}
+	s := span{best.find(from, c.p.spread), ones}
 	c.take(s)
 	return s, true
 }
@@ -153,19 +156,19 @@ func (c *carving) grow(list []*subrange, n uint64) ([]*subrange, bool) {
 // double doubles the largest range of list that can be, in place.
 func (c *carving) double(list []*subrange) bool {
 	best := -1
-	var by, to span
+	var half, to span
 	for i, r := range list {
-		if r.closed || r.ones <= c.p.fam[c.f].min || (best >= 0 && r.cmp(list[best].span) >= 0 && r.ones >= list[best].ones) || (best >= 0 && r.ones > list[best].ones) {
+		if best >= 0 && cmp.Or(cmp.Compare(r.ones, list[best].ones), r.base.cmp(list[best].base)) >= 0 {
 			continue
 		}
-		if whole, upper, ok := r.doubled(); ok && c.unused(upper) {
-			best, by, to = i, upper, whole
+		if whole, upper, ok := r.doubled(); ok && !r.closed && whole.ones >= c.p.fam[c.f].min && c.unused(upper) {
+			best, half, to = i, upper, whole
 		}
 	}
 	if best < 0 {
 		return false
 	}
-	c.take(by)
+	c.take(half)
 	list[best] = c.p.resized(list[best], to.ones)
 	return true
 }
@@ -174,23 +177,24 @@ func (c *carving) double(list []*subrange) bool {
 // the rested ones that they meet or that nobody needs.
 func (c *carving) steps(d *draft, list []*subrange) {
 	fresh := map[u128]*subrange{}
-	var news []span
+	var spans []span
+	changed := false
 	for _, r := range list {
-		if old := c.p.ranges[r.base]; old != nil && old.app.name == c.app {
-			if old.span != r.span {
-				d.put(old.record(), r.record())
-			}
-		} else {
+		spans = append(spans, r.span)
+		if old := c.p.ranges[r.base]; old == nil || old.app.name != c.app {
 			fresh[r.base] = r
+			changed = true
+		} else if old.span != r.span {
+			d.put(old.record(), r.record())
+			changed = true
 		}
-		news = append(news, r.span)
 	}
-	if len(d.steps)+len(fresh) == 0 {
+	if !changed {
 		return
 	}
 	spare := collectRanges
 	for _, old := range c.rested {
-		if !slices.ContainsFunc(news, old.overlaps) {
+		if !slices.ContainsFunc(spans, old.overlaps) {
 			if spare == 0 {
 				continue
 			}

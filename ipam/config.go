@@ -162,7 +162,7 @@ func (p *Pool) resolve(c Config) error {
 		return err
 	}
 
-	p.pack, p.hashed, p.salt = c.Placement == Pack, c.Order == Hashed, c.Salt
+	p.spread, p.hashed, p.salt = c.Placement == Spread, c.Order == Hashed, c.Salt
 	p.coolDown = int64(cmp.Or(max(c.CoolDown, -1), defaultCoolDown))
 	p.coolDown = max(p.coolDown, 0)
 	p.reserve = uint64(max(cmp.Or(max(c.Reserve, -1), defaultReserve), 0))

@@ -22,7 +22,7 @@ type Pool struct {
 	excluded []exclusion
 	coolDown int64 // nanoseconds
 	reserve  uint64
-	pack     bool
+	spread   bool
 	hashed   bool
 	salt     string
 

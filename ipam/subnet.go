@@ -180,26 +180,19 @@ func (p *Pool) Grow(now time.Time, app string, minFree uint64) (Subnet, Change, 
 		if len(list) == 0 {
 			continue
 		}
-		if lists[f], err = p.grow(p.clock(now), &d, app, f, list, minFree); err != nil {
+		c := p.carve(p.clock(now), app, f)
+		grown, ok := c.grow(list, minFree)
+		if !ok {
+			err = p.exhausted(app, f)
 			break
 		}
+		c.steps(&d, grown)
+		lists[f], err = grown, nil
 	}
 	if err != nil {
 		return Subnet{}, Change{}, fmt.Errorf("ipam: grow %q: %w", app, err)
 	}
 	return p.subnetOf(app, lists), d.change(), nil
-}
-
-func (p *Pool) grow(now int64, d *draft, name string, f int, list []*subrange, n uint64) ([]*subrange, error) {
-	c := p.carve(now, name, f)
-	grown, ok := c.grow(list, n)
-	if !ok {
-		return nil, p.exhausted(name, f)
-	}
-	var own draft
-	c.steps(&own, grown)
-	d.steps = append(d.steps, own.steps...)
-	return grown, nil
 }
 
 // ReleaseSubnet decides to give the subnet of app back. Its ranges rest for the

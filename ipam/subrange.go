@@ -1,6 +1,7 @@
 package ipam
 
 import (
+	"iter"
 	"math"
 	"slices"
 )
@@ -258,12 +259,11 @@ func (p *Pool) vacate(r *subrange, id uint32) {
 func (p *Pool) byAddr(a, b uint32) int { return p.entries.at(a).at.cmp(p.entries.at(b).at) }
 
 // inside returns the entries of r in address order.
-func (p *Pool) inside(r *subrange) func(yield func(uint32) bool) {
+func (p *Pool) inside(r *subrange) iter.Seq[uint32] {
 	return func(yield func(uint32) bool) {
 		for i := range r.taken.len() >> 6 {
 			for w := r.taken.level[0][i]; w != 0; w &= w - 1 {
-				off := i<<6 + lowest(w)
-				id, ok := p.entryAt(r.base.add(off))
+				id, ok := p.entryAt(r.base.add(i<<6 + lowest(w)))
 				if ok && p.ids[p.entries.at(id).app] == r.app && !yield(id) {
 					return
 				}

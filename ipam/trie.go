@@ -11,6 +11,10 @@ import (
 //
 // Wholly unused and wholly used subtrees have no nodes: they are the numbers
 // unused and used. Two equal ones merge into their parent.
+//
+// Of several largest unused prefixes, that one is cut whose neighbour, the other
+// half of its parent, has the largest unused prefix: a neighbour that is full
+// has grown before, and would grow into it next.
 type trie struct {
 	span
 	top   uint32
@@ -21,6 +25,7 @@ type trie struct {
 type node struct {
 	mask uint64
 	kid  [2]uint32
+	next uint8 // depth of the largest unused prefix in that neighbour; full: none
 }
 
 const (
@@ -30,6 +35,9 @@ const (
 
 // maxDepth is what a 64-bit mask can tell apart.
 const maxDepth = 63
+
+// full is the depth that an empty mask has.
+const full = 64
 
 func newTrie(s span) *trie { return &trie{span: s, nodes: make([]node, 2)} }
 
@@ -63,8 +71,32 @@ func (t *trie) put(i uint32, depth int, s span, to uint32) uint32 {
 		t.spare = append(t.spare, i)
 		return k
 	}
-	n.mask = t.mask(n.kid[0], depth+1) | t.mask(n.kid[1], depth+1)
+	m0, m1 := t.mask(n.kid[0], depth+1), t.mask(n.kid[1], depth+1)
+	n.mask = m0 | m1
+	switch {
+	case n.kid[0] == unused:
+		n.next = top(m1)
+	case n.kid[1] == unused:
+		n.next = top(m0)
+	default:
+		n.next = t.nodes[n.kid[t.better(n.kid, m0, m1)]].next
+	}
 	return i
+}
+
+// top returns the depth of the largest unused prefix.
+func top(mask uint64) uint8 {
+	return uint8(bits.TrailingZeros64(mask)) //nolint:gosec // 0 to 64
+}
+
+// better returns the half from which to cut the largest unused prefix. Of the
+// two, none is unused.
+func (t *trie) better(kid [2]uint32, m0, m1 uint64) int {
+	a, b := top(m0), top(m1)
+	if a < b || a == b && t.nodes[kid[0]].next <= t.nodes[kid[1]].next {
+		return 0
+	}
+	return 1
 }
 
 func (t *trie) add(kid uint32) uint32 {
@@ -107,31 +139,36 @@ func (t *trie) unused(s span) bool {
 }
 
 // fit returns the length of the unused prefix from which one of length ones
-// is best cut: the largest one, or with pack the smallest that is enough.
-func (t *trie) fit(ones int, pack bool) (int, bool) {
+// is best cut: the smallest that is enough, or with spread the largest. The
+// lower rank, the better is it among those of its length.
+func (t *trie) fit(ones int, spread bool) (length, rank int, ok bool) {
 	if ones < t.ones {
-		return 0, false
+		return 0, 0, false
 	}
 	m := t.mask(t.top, 0) & (1<<(min(ones-t.ones, maxDepth)+1) - 1)
-	if m == 0 {
-		return 0, false
+	switch {
+	case m == 0:
+		return 0, 0, false
+	case !spread:
+		return t.ones + bits.Len64(m) - 1, 0, true
 	}
-	if pack {
-		return t.ones + bits.Len64(m) - 1, true
-	}
-	return t.ones + bits.TrailingZeros64(m), true
+	return t.ones + int(top(m)), t.ones + int(t.nodes[t.top].next), true
 }
 
-// lowest returns the base of the first maximal unused prefix of length ones,
-// which fit has found.
-func (t *trie) lowest(ones int) u128 {
+// find returns the base of the prefix that fit has chosen.
+func (t *trie) find(ones int, spread bool) u128 {
 	base, i := t.base, t.top
 	for d := t.ones; d < ones; d++ {
 		k := t.nodes[i].kid
-		if t.mask(k[0], d+1-t.ones)>>(ones-t.ones)&1 == 1 {
-			i = k[0]
-		} else {
-			i = k[1]
+		m0, m1 := t.mask(k[0], d+1-t.ones), t.mask(k[1], d+1-t.ones)
+		half := 1
+		switch {
+		case spread && k[0] > used && k[1] > used:
+			half = t.better(k, m0, m1)
+		case m0>>(ones-t.ones)&1 == 1:
+			half = 0
+		}
+		if i = k[half]; half == 1 {
 			base = base.withBit(d)
 		}
 	}
