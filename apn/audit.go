@@ -97,7 +97,7 @@ func (n *Network) appendEvents() {
 		defer pause.Stop()
 		select {
 		case <-pause.C:
-		case <-n.ctl.closing:
+		case <-n.ctl.waits.Done():
 		}
 		n.draining.Store(false) // an event that comes now has its own turn
 		ctx, cancel := context.WithTimeout(n.ctl.ctx, giveUp)

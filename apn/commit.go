@@ -35,7 +35,7 @@ var errPrepare = errors.New("prepare commit")
 // command is a function from state to row changes. It may run more than once,
 // so it has no side effects but its captured result.
 type command struct {
-	ctx     context.Context //nolint:containedctx // a queued call, ended with its caller
+	ctx     context.Context // ends with its caller
 	network string
 	actor   Actor
 	opts    CommitOptions
@@ -82,18 +82,21 @@ func (n *Network) do(ctx context.Context, opts *CommitOptions, decide func(*tx) 
 	return err
 }
 
-// enqueue hands cmd to the committer, which it starts if it rests.
+// enqueue hands cmd to the committer.
 func (n *Network) enqueue(cmd *command) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if !n.running {
-		if !n.ctl.start(n.run) {
-			return ErrClosed
-		}
-		n.running = true
+	if !n.wake() {
+		return ErrClosed
 	}
 	n.queue = append(n.queue, cmd)
 	return nil
+}
+
+// wake starts the committer if it rests. The caller holds mu.
+func (n *Network) wake() bool {
+	n.running = n.running || n.ctl.start(n.run)
+	return n.running
 }
 
 // run is the committer: the one writer of the network in this process. It ends
@@ -101,14 +104,21 @@ func (n *Network) enqueue(cmd *command) error {
 func (n *Network) run() {
 	for {
 		n.mu.Lock()
-		batch := n.queue[:min(len(n.queue), batchCommands)]
-		n.queue = n.queue[len(batch):]
-		n.running = len(batch) > 0
+		batch, behind := n.queue[:min(len(n.queue), batchCommands)], n.behind
+		n.queue, n.behind = n.queue[len(batch):], false
+		n.running = len(batch) > 0 || behind
+		n.stale = n.stale || behind // while the committer's state is still ours
 		n.mu.Unlock()
-		if len(batch) == 0 {
+		switch {
+		case len(batch) > 0:
+			n.process(batch)
+		case behind:
+			if err := n.refresh(n.ctl.ctx); err == nil {
+				n.stale = false
+			}
+		default:
 			return
 		}
-		n.process(batch)
 	}
 }
 
@@ -269,7 +279,10 @@ func (n *Network) commit(d *decided) (store.Rev, error) {
 	for _, number := range out[:last] {
 		put(preOut+number, nil)
 	}
-	put(preOp+n.ctl.replica, &opRow{head{rowFormat}, d.id, n.ctl.now()})
+	put(preOp+n.replica, &opRow{head{rowFormat}, d.id, n.ctl.now().UTC()})
+	for _, gone := range n.goneReplicas() {
+		put(preOp+gone, nil)
+	}
 	writes, err := encode(d.writes)
 	if err != nil {
 		return 0, err
@@ -294,6 +307,25 @@ func encode(rows map[string]row) ([]store.Write, error) {
 		writes = append(writes, w)
 	}
 	return writes, nil
+}
+
+// opAge is how long the row of a process that is gone is kept. No commit stays
+// in doubt for so long.
+const opAge = 24 * time.Hour
+
+// goneReplicas returns processes whose rows are old, looked up once per load.
+func (n *Network) goneReplicas() []string {
+	if n.swept {
+		return nil
+	}
+	n.swept = true
+	var gone []string
+	for replica, r := range under[*opRow](n.tip, preOp) {
+		if n.ctl.now().Sub(r.At) > opAge && len(gone) < resealBatch {
+			gone = append(gone, replica)
+		}
+	}
+	return gone
 }
 
 // publish makes a committed batch the head.
@@ -334,9 +366,9 @@ func (n *Network) show() {
 	n.changed = make(chan struct{})
 }
 
-// landed returns the last batch of this process that the tip contains.
+// landed returns the last batch of this Network that the tip contains.
 func (n *Network) landed() uint64 {
-	if op, ok := find[*opRow](n.tip, preOp+n.ctl.replica); ok {
+	if op, ok := find[*opRow](n.tip, preOp+n.replica); ok {
 		return op.Batch
 	}
 	return 0

@@ -89,7 +89,7 @@ func (s *state) deviceConfig(network, member, device string, ring *keys.Ring) (*
 	k, _ := find[*keyRow](s, keyKey(key))
 	net := s.net()
 	cfg := &render.Config{
-		Name:      network + " " + device,
+		Name:      network + "-" + device,
 		Interface: render.Interface{PublicKey: k.pub, Addresses: hosts(r.Addrs)},
 	}
 	shown := shownConfig{row: handRow{Gen: k.Gen, Rev: s.rev, Interface: s.interfaceLine(key), Apps: s.appsOf(member)}}
@@ -134,7 +134,7 @@ func (n *Network) serverConfig(ctx context.Context, app, server string) (*render
 	}
 	net := s.net()
 	cfg := &render.Config{
-		Name: n.name + " " + server + "." + app,
+		Name: n.name + "-" + server + "." + app,
 		Interface: render.Interface{
 			PublicKey: k.pub, Addresses: hosts(r.Addrs), ListenPort: net.Port,
 		},

@@ -50,12 +50,11 @@ type Control struct {
 	sources lease.SourceOptions
 	now     func() time.Time
 	log     *slog.Logger
-	replica string // names this process in op rows
 
-	ctx     context.Context //nolint:containedctx // ends the committers, which belong to the Control
-	cancel  context.CancelFunc
-	closing chan struct{} // closed at Close
-	wg      sync.WaitGroup
+	// Close ends waits, waits for what is under way, then ends ctx.
+	ctx, waits       context.Context
+	cancel, endWaits context.CancelFunc
+	wg               sync.WaitGroup
 
 	mu       sync.Mutex
 	closed   bool
@@ -80,7 +79,7 @@ func Open(cfg Config) (*Control, error) {
 	}
 	c := &Control{
 		store: cfg.Store, lease: cfg.Lease, sources: cfg.Sources,
-		now: cfg.Now, log: cfg.Logger, replica: newUID(), networks: map[string]*opening{}, closing: make(chan struct{}),
+		now: cfg.Now, log: cfg.Logger, networks: map[string]*opening{},
 	}
 	if c.now == nil {
 		c.now = time.Now //nolint:forbidigo // the default of Config.Now
@@ -90,6 +89,7 @@ func Open(cfg Config) (*Control, error) {
 	}
 	c.custody.Store(newCustodian(cfg.KEK, cfg.OldKEKs))
 	c.ctx, c.cancel = context.WithCancel(context.Background())
+	c.waits, c.endWaits = context.WithCancel(c.ctx)
 	return c, nil
 }
 
@@ -97,11 +97,9 @@ func Open(cfg Config) (*Control, error) {
 // [ErrClosed]. It does not close the store.
 func (c *Control) Close() error {
 	c.mu.Lock()
-	if !c.closed {
-		c.closed = true
-		close(c.closing)
-	}
+	c.closed = true
 	c.mu.Unlock()
+	c.endWaits()
 	c.wg.Wait()
 	c.cancel()
 	return nil
@@ -376,7 +374,7 @@ func (c *Control) open(ctx context.Context, name string) (*Network, error) {
 
 func (c *Control) load(name string, o *opening) {
 	defer close(o.done)
-	n := &Network{ctl: c, name: name, changed: make(chan struct{})}
+	n := &Network{ctl: c, name: name, replica: newUID(), changed: make(chan struct{})}
 	ctx, cancel := context.WithTimeout(c.ctx, giveUp)
 	defer cancel()
 	if err := n.load(ctx); err != nil {
@@ -388,6 +386,7 @@ func (c *Control) load(name string, o *opening) {
 	}
 	n.head.Store(n.tip.copy())
 	o.net = n
+	c.start(n.follow)
 }
 
 // storeError marks a failed read or write of the store as an outage, unless the

@@ -18,14 +18,16 @@ import (
 // use. Reads show the last committed state that this process knows; a change is
 // readable once its method has returned.
 type Network struct {
-	ctl  *Control
-	name string
-	head atomic.Pointer[state] // what readers see
-	zone zoneCache
+	ctl     *Control
+	name    string
+	replica string                // names this Network in op rows
+	head    atomic.Pointer[state] // what readers see
+	zone    zoneCache
 
 	mu      sync.Mutex
 	queue   []*command
 	running bool
+	behind  bool          // another process committed
 	changed chan struct{} // closed when head moves
 
 	drainMu  sync.Mutex
@@ -37,6 +39,7 @@ type Network struct {
 	pool  *ipam.Pool
 	batch uint64
 	stale bool // read what changed before the next decision
+	swept bool // old op rows were looked up
 }
 
 // Name returns the network's name.

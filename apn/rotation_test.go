@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -24,11 +25,11 @@ func TestRotateDEK(t *testing.T) {
 	require.NoError(t, err)
 
 	// The network is in use meanwhile.
-	ctx, stop := context.WithCancel(t.Context())
+	var stop atomic.Bool
 	var wg sync.WaitGroup
 	added := 0
 	wg.Go(func() {
-		for ; ctx.Err() == nil && added < 500; added++ {
+		for ; !stop.Load() && added < 500; added++ {
 			if _, err := n.AddServer(t.Context(), "shop", fmt.Sprintf("live-%d", added), nil); err != nil {
 				t.Error(err)
 			}
@@ -39,7 +40,7 @@ func TestRotateDEK(t *testing.T) {
 	})
 	var steps []int
 	require.NoError(t, n.RotateDEK(t.Context(), func(done, total int) { steps = append(steps, done*1000/total) }))
-	stop()
+	stop.Store(true)
 	wg.Wait()
 	require.IsIncreasing(t, steps)
 	require.Equal(t, 1000, steps[len(steps)-1])
