@@ -59,11 +59,8 @@ func (p *Pool) Audit() []Problem {
 			report(Excluded, r.record(), "%v meets %v (%s)", r.prefix(), x[0].prefix(), x[0].reason)
 		}
 	}
-	for id := range p.entries.next {
+	for id := range p.entries.all() {
 		e := p.entries.at(id)
-		if e.owner == "" {
-			continue
-		}
 		a := p.ids[e.app]
 		r := a.around(e.at)
 		if r == nil || (r.released != 0 && e.released == 0) {

@@ -183,6 +183,9 @@ func (c *Config) spans() (spans [2][]span, err error) {
 		s, f := spanOf(p), 0
 		if p.Addr().Is6() {
 			f = 1
+			if s.overlaps(span{ones: 8}) {
+				return spans, &ConfigError{field, fmt.Sprintf("%v meets 0000::/8, which is reserved (RFC 4291)", p)}
+			}
 		}
 		for _, o := range spans[f] {
 			if s.overlaps(o) {

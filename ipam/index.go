@@ -1,6 +1,9 @@
 package ipam
 
-import "cmp"
+import (
+	"cmp"
+	"iter"
+)
 
 // entry is one address record: live, or resting when released is not zero.
 type entry struct {
@@ -38,6 +41,19 @@ func (s *slab) add(e entry) uint32 {
 	s.next++
 	*s.at(id) = e
 	return id
+}
+
+func (s *slab) len() int { return int(s.next) - len(s.spare) }
+
+// all yields the numbers in use.
+func (s *slab) all() iter.Seq[uint32] {
+	return func(yield func(uint32) bool) {
+		for id := range s.next {
+			if s.at(id).owner != "" && !yield(id) {
+				return
+			}
+		}
+	}
 }
 
 func (s *slab) drop(id uint32) {

@@ -5,7 +5,6 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
-	"strings"
 )
 
 // Lookup returns the live assignment that a belongs to. A derived IPv6 address
@@ -120,25 +119,15 @@ func (p *Pool) hasLive(a *app, owner string, f int) bool {
 // Records returns the whole state, sorted by key: what [Load] takes.
 func (p *Pool) Records() iter.Seq[Record] {
 	return func(yield func(Record) bool) {
-		list := make([]*Record, 0, int(p.entries.next)+len(p.ranges)+len(p.strays))
-		for id := range p.entries.next {
-			if e := p.entries.at(id); e.owner != "" {
-				list = append(list, p.recordOf(e))
+		ids := slices.AppendSeq(make([]uint32, 0, p.entries.len()), p.entries.all())
+		slices.SortFunc(ids, p.byAddr)
+		for _, id := range ids {
+			if !yield(*p.recordOf(p.entries.at(id))) {
+				return
 			}
 		}
-		for _, r := range p.ranges {
-			list = append(list, r.record())
-		}
-		for _, s := range p.strays {
-			list = append(list, &s.Record)
-		}
-		keys := make(map[*Record]string, len(list))
-		for _, r := range list {
-			keys[r] = r.Key()
-		}
-		slices.SortFunc(list, func(a, b *Record) int { return strings.Compare(keys[a], keys[b]) })
-		for _, r := range list {
-			if !yield(*r) {
+		for _, r := range slices.SortedFunc(maps.Values(p.ranges), bySpan) {
+			if !yield(*r.record()) {
 				return
 			}
 		}

@@ -1,12 +1,14 @@
 package ipam_test
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"math/rand/v2"
 	"net/netip"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -54,27 +56,24 @@ type model struct {
 	naive *naive
 	now   time.Time
 	steps []string
-	gens  map[[2]string]uint64 // the highest generation an owner of a lasting app has had
+
+	excluded bool                 // an exclusion came later
+	gens     map[[2]string]uint64 // the highest generation an owner of a lasting app has had
 }
 
 func (m *model) log(format string, args ...any) {
 	m.steps = append(m.steps, fmt.Sprintf(format, args...))
 }
 
-func newModel(t testing.TB, cfg ipam.Config, n func(int) int) *model {
-	t.Helper()
-	m := &model{t: t, n: n, cfg: cfg, now: start, gens: map[[2]string]uint64{}}
-	t.Cleanup(func() {
-		if t.Failed() {
-			for _, s := range m.steps[max(0, len(m.steps)-60):] {
-				t.Log(s)
-			}
+func newModel(tb testing.TB, cfg ipam.Config, n func(int) int) *model {
+	tb.Helper()
+	m := &model{t: tb, n: n, cfg: cfg, now: start, gens: map[[2]string]uint64{}}
+	tb.Cleanup(func() {
+		if tb.Failed() {
+			tb.Log(strings.Join(m.steps[max(0, len(m.steps)-60):], "\n"))
 		}
 	})
-	var err error
-	m.p, err = ipam.New(cfg)
-	require.NoError(t, err)
-	m.q = m.p
+	m.p = load(tb, cfg, nil)
 	m.naive = newNaive(spelt(cfg))
 	m.reload()
 	return m
@@ -98,6 +97,7 @@ func load(tb testing.TB, cfg ipam.Config, records []ipam.Record) *ipam.Pool {
 
 // reload replaces the second Pool by one that is loaded from shuffled records.
 func (m *model) reload() {
+	m.log("reload")
 	records := state(m.p)
 	for i := range records {
 		j := i + m.n(len(records)-i)
@@ -110,7 +110,7 @@ func (m *model) reload() {
 }
 
 // decide compares one decision of all three and applies it.
-func (m *model) decide(on func(*ipam.Pool) (ipam.Change, error), twin func() (delta, error)) (ipam.Change, bool) {
+func (m *model) decide(on func(*ipam.Pool) (ipam.Change, error), twin func() (delta, error)) bool {
 	before := m.p.Usage("")
 	c, err := on(m.p)
 	require.Equal(m.t, before, m.p.Usage(""), "deciding changed the state")
@@ -122,16 +122,11 @@ func (m *model) decide(on func(*ipam.Pool) (ipam.Change, error), twin func() (de
 	if err != nil {
 		m.log("  %v", err)
 		require.True(m.t, c.Empty())
-		return c, false
+		return false
 	}
 	got := delta{}
 	for _, s := range c.Steps {
-		key := ""
-		if s.After != nil {
-			key = s.After.Key()
-		} else {
-			key = s.Before.Key()
-		}
+		key := cmp.Or(s.Before, s.After).Key()
 		require.NotContains(m.t, got, key)
 		got[key] = s
 		m.log("  %s %+v -> %+v", key, s.Before, s.After)
@@ -143,7 +138,7 @@ func (m *model) decide(on func(*ipam.Pool) (ipam.Change, error), twin func() (de
 	i := m.n(len(c.Steps) + 1)
 	c.Steps = append(slices.Clone(c.Steps[i:]), c.Steps[:i]...)
 	require.NoError(m.t, m.p.Apply(c))
-	if m.n(8) == 0 {
+	if m.n(40) == 0 {
 		require.NoError(m.t, m.p.Apply(c.Inverse()))
 		require.Equal(m.t, before, m.p.Usage(""))
 		require.Equal(m.t, state(m.q), state(m.p), "undone")
@@ -159,7 +154,7 @@ func (m *model) decide(on func(*ipam.Pool) (ipam.Change, error), twin func() (de
 		}
 	}
 	m.naive.apply(want)
-	return c, true
+	return true
 }
 
 // checkNew looks at a record on its own: an address is not excluded, reserved,
@@ -216,7 +211,7 @@ func (m *model) step() {
 	case op < 65:
 		gen := uint64(m.n(3))
 		m.log("release %s %s %d", app, owner, gen)
-		if _, ok := m.decide(func(p *ipam.Pool) (ipam.Change, error) { return p.Release(m.now, app, owner, gen) },
+		if ok := m.decide(func(p *ipam.Pool) (ipam.Change, error) { return p.Release(m.now, app, owner, gen) },
 			func() (delta, error) { return m.naive.Release(m.now, app, owner, gen) }); ok {
 			again, err := m.p.Release(m.now, app, owner, gen)
 			require.NoError(m.t, err)
@@ -229,7 +224,7 @@ func (m *model) step() {
 		}
 		m.log("move %s %s %v", app, owner, to)
 		var got ipam.Assignment
-		if _, ok := m.decide(func(p *ipam.Pool) (c ipam.Change, err error) {
+		if ok := m.decide(func(p *ipam.Pool) (c ipam.Change, err error) {
 			got, c, err = p.Move(m.now, app, owner, to)
 			return c, err
 		},
@@ -244,7 +239,7 @@ func (m *model) step() {
 		old, _ := m.p.SubnetOf(app)
 		held := slices.Collect(m.p.Assignments(app))
 		var got ipam.Subnet
-		if _, ok := m.decide(func(p *ipam.Pool) (c ipam.Change, err error) { got, c, err = p.Grow(m.now, app, free); return c, err },
+		if ok := m.decide(func(p *ipam.Pool) (c ipam.Change, err error) { got, c, err = p.Grow(m.now, app, free); return c, err },
 			func() (delta, error) { return m.naive.Grow(m.now, app, free) }); ok {
 			now, _ := m.p.SubnetOf(app)
 			require.Equal(m.t, got, now)
@@ -255,7 +250,7 @@ func (m *model) step() {
 		}
 	case op < 87:
 		m.log("release subnet %s", app)
-		if _, ok := m.decide(func(p *ipam.Pool) (ipam.Change, error) { return p.ReleaseSubnet(m.now, app) },
+		if ok := m.decide(func(p *ipam.Pool) (ipam.Change, error) { return p.ReleaseSubnet(m.now, app) },
 			func() (delta, error) { return m.naive.ReleaseSubnet(m.now, app) }); ok {
 			again, err := m.p.ReleaseSubnet(m.now, app)
 			require.NoError(m.t, err)
@@ -284,9 +279,10 @@ func (m *model) step() {
 				break
 			}
 		}
-	default:
-		m.log("reload")
+	case m.n(4) > 0:
 		m.reload()
+	default:
+		m.widen()
 	}
 }
 
@@ -294,7 +290,7 @@ func (m *model) acquire(app, owner string, at netip.Addr, auto bool) {
 	m.log("acquire %s %s %v %v", app, owner, at, auto)
 	opts := &ipam.AcquireOptions{At: at, AutoGrow: auto}
 	var got ipam.Assignment
-	_, ok := m.decide(func(p *ipam.Pool) (c ipam.Change, err error) {
+	ok := m.decide(func(p *ipam.Pool) (c ipam.Change, err error) {
 		got, c, err = p.Acquire(m.now, app, owner, opts)
 		return c, err
 	},
@@ -341,7 +337,7 @@ func (m *model) subnet(app string) {
 	m.log("subnet %s %+v", app, opts)
 	var got ipam.Subnet
 	_, had := m.p.SubnetOf(app)
-	if _, ok := m.decide(func(p *ipam.Pool) (c ipam.Change, err error) { got, c, err = p.Subnet(m.now, app, opts); return c, err },
+	if ok := m.decide(func(p *ipam.Pool) (c ipam.Change, err error) { got, c, err = p.Subnet(m.now, app, opts); return c, err },
 		func() (delta, error) { return m.naive.Subnet(m.now, app, opts.At, opts.Bits) }); ok {
 		now, _ := m.p.SubnetOf(app)
 		require.Equal(m.t, got, now)
@@ -354,12 +350,14 @@ func (m *model) subnet(app string) {
 // check compares the whole state with the twin's.
 func (m *model) check() {
 	want := slices.Concat(slices.Collect(maps.Values(m.naive.addrs)), slices.Collect(maps.Values(m.naive.ranges)))
-	slices.SortFunc(want, func(a, b ipam.Record) int { return compareStrings(a.Key(), b.Key()) })
+	slices.SortFunc(want, func(a, b ipam.Record) int { return strings.Compare(a.Key(), b.Key()) })
 	got := state(m.p)
 	if len(want)+len(got) > 0 {
 		require.Equal(m.t, want, got)
 	}
-	require.Empty(m.t, m.p.Audit())
+	for _, x := range m.p.Audit() {
+		require.True(m.t, m.excluded && x.Kind == ipam.Excluded, "%+v", x)
+	}
 	require.NoError(m.t, ipam.Check(m.p))
 	require.Equal(m.t, m.naive.Usage(""), m.p.Usage(""))
 	for _, app := range modelApps {
@@ -368,16 +366,6 @@ func (m *model) check() {
 		require.Equal(m.t, u.Total, u.Live+u.Cooling+u.Reserved+u.Excluded+u.Free)
 	}
 	sound(m.t, got)
-}
-
-func compareStrings(a, b string) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
 }
 
 // sound checks records on their own: no two ranges meet, every address is in
@@ -415,11 +403,30 @@ func sound(tb testing.TB, records []ipam.Record) {
 }
 
 // widen changes the Config under way: an exclusion is added, or a prefix.
-func (m *model) widen(cfg ipam.Config) {
+func (m *model) widen() {
+	cfg := m.cfg
+	cfg.Exclude, cfg.Prefixes = slices.Clone(cfg.Exclude), slices.Clone(cfg.Prefixes)
+	if a := m.addr(); len(cfg.Exclude) < 4 {
+		p, err := a.Prefix(a.BitLen() - m.n(4))
+		require.NoError(m.t, err)
+		cfg.Exclude = append(cfg.Exclude, ipam.Exclusion{Prefix: p, Reason: "added later"})
+		m.excluded = true
+	} else {
+		p := "10.9.0.0/27"
+		switch four := slices.Contains(m.naive.families(), 32); {
+		case !four, cfg.V6 == ipam.Independent && m.n(2) == 0:
+			p = "fd00:9::/123"
+		case four && cfg.V6 == ipam.Derived && m.n(2) == 0:
+			p = "fd00:9::/48" // addresses get an IPv6 side
+		}
+		if p := netip.MustParsePrefix(p); !slices.Contains(cfg.Prefixes, p) {
+			cfg.Prefixes = append(cfg.Prefixes, p)
+		}
+	}
 	m.log("config %+v", cfg)
 	records := state(m.p)
 	m.cfg = cfg
-	m.p, m.q = load(m.t, cfg, records), load(m.t, cfg, records)
+	m.p = load(m.t, cfg, records)
 	m.naive.cfg = spelt(cfg)
 	m.naive.seen = time.Time{}
 	for _, r := range records {
@@ -427,6 +434,7 @@ func (m *model) widen(cfg ipam.Config) {
 			m.naive.seen = r.Released
 		}
 	}
+	m.reload()
 }
 
 func TestModel(t *testing.T) {

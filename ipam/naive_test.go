@@ -378,24 +378,24 @@ func (n *naive) Subnet(now time.Time, app string, at []netip.Prefix, bits int) (
 	return d, nil
 }
 
-// held returns the record of an address, unless it goes with a rested range
-// when app takes its place.
-func (n *naive) held(now time.Time, app string, a netip.Addr) (ipam.Record, bool) {
+// held reports whether an address has a record that does not go when app takes
+// the place of a rested range.
+func (n *naive) held(now time.Time, app string, a netip.Addr) bool {
 	r, ok := n.addrs[a]
 	if ok && r.App != app {
 		for _, old := range n.of(r.App, a.BitLen(), false) {
 			if old.Prefix.Contains(a) && n.rested(old, now) {
-				return r, false
+				return false
 			}
 		}
 	}
-	return r, ok
+	return ok
 }
 
 func (n *naive) room(now time.Time, app string, p netip.Prefix) uint64 {
 	var sum uint64
 	for _, a := range n.usable(p) {
-		if _, held := n.held(now, app, a); !held {
+		if !n.held(now, app, a) {
 			sum++
 		}
 	}
@@ -527,7 +527,7 @@ func (n *naive) pick(now time.Time, list []netip.Prefix, app, owner string) (got
 		from := n.start(owner, app, p)
 		for i := range all {
 			a := all[(from+i)%len(all)]
-			_, held := n.held(now, app, a)
+			held := n.held(now, app, a)
 			if _, may := slices.BinarySearchFunc(ok, a, netip.Addr.Compare); !may {
 				continue
 			}

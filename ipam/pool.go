@@ -105,7 +105,7 @@ func Load(cfg Config, count int, records iter.Seq[Record]) (*Pool, error) {
 		}
 		_ = p.addRange(&r, true)
 	}
-	for id := range p.entries.next {
+	for id := range p.entries.all() {
 		p.attach(id)
 	}
 	return p, nil

@@ -9,8 +9,8 @@ import (
 )
 
 // u128 is an address as a number. IPv4 addresses are held in their IPv4-mapped
-// form, which no pool may contain otherwise, so one order and one arithmetic
-// serve both families and IPv4 sorts first.
+// form, which no pool may contain otherwise, so one arithmetic serves both
+// families. IPv4 sorts first: no pool reaches into 0000::/8.
 type u128 struct{ hi, lo uint64 }
 
 const mapped = 0xffff << 32 // the lower half of ::ffff:0.0.0.0

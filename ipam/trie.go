@@ -25,7 +25,7 @@ type trie struct {
 type node struct {
 	mask uint64
 	kid  [2]uint32
-	next uint8 // depth of the largest unused prefix in that neighbour; full: none
+	next uint8 // depth of the largest unused prefix in that neighbour; 64: none
 }
 
 const (
@@ -35,9 +35,6 @@ const (
 
 // maxDepth is what a 64-bit mask can tell apart.
 const maxDepth = 63
-
-// full is the depth that an empty mask has.
-const full = 64
 
 func newTrie(s span) *trie { return &trie{span: s, nodes: make([]node, 2)} }
 
