@@ -99,7 +99,12 @@ func (c *Config) Equal(o *Config) bool {
 
 func (i *Interface) equal(o *Interface) bool {
 	return i.PrivateKey.Equal(o.PrivateKey) && i.public() == o.public() &&
-		slices.Equal(i.Addresses, o.Addresses) && i.ListenPort == o.ListenPort && i.FwMark == o.FwMark && i.MTU == o.MTU &&
+		i.ListenPort == o.ListenPort && i.FwMark == o.FwMark && i.sameSettings(o)
+}
+
+// sameSettings compares what WireGuard itself does not know.
+func (i *Interface) sameSettings(o *Interface) bool {
+	return slices.Equal(i.Addresses, o.Addresses) && i.MTU == o.MTU &&
 		slices.Equal(i.DNS, o.DNS) && slices.Equal(i.Search, o.Search) && i.Table == o.Table &&
 		slices.Equal(i.Hooks.PreUp, o.Hooks.PreUp) && slices.Equal(i.Hooks.PostUp, o.Hooks.PostUp) &&
 		slices.Equal(i.Hooks.PreDown, o.Hooks.PreDown) && slices.Equal(i.Hooks.PostDown, o.Hooks.PostDown)

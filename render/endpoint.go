@@ -38,10 +38,13 @@ func ParseEndpoint(s string) (Endpoint, error) {
 		return Endpoint{}, errors.New("render: parse endpoint: IPv6 address without brackets")
 	}
 	e := Endpoint{Host: host, Port: uint16(n)}
-	if reason := e.problem(); reason != "" {
+	reason, normal := e.inspect()
+	if reason != "" {
 		return Endpoint{}, fmt.Errorf("render: parse endpoint: %s", reason)
 	}
-	e.normalize()
+	if !normal {
+		e.normalize()
+	}
 	return e, nil
 }
 
@@ -94,6 +97,11 @@ func (e Endpoint) append(dst []byte) []byte {
 	if e.IsZero() {
 		return dst
 	}
+	return strconv.AppendUint(e.appendHost(dst), uint64(e.Port), 10)
+}
+
+// appendHost writes all but the port.
+func (e Endpoint) appendHost(dst []byte) []byte {
 	if strings.IndexByte(e.Host, ':') >= 0 {
 		dst = append(dst, '[')
 		dst = append(dst, e.Host...)
@@ -101,8 +109,7 @@ func (e Endpoint) append(dst []byte) []byte {
 	} else {
 		dst = append(dst, e.Host...)
 	}
-	dst = append(dst, ':')
-	return strconv.AppendUint(dst, uint64(e.Port), 10)
+	return append(dst, ':')
 }
 
 // numeric reports whether the host can only be an address: it has a colon, or
@@ -115,37 +122,57 @@ func (e Endpoint) numeric() bool {
 	return last != "" && last[0] <= '9' || strings.IndexByte(e.Host, ':') >= 0
 }
 
-// problem says what is wrong with a non-zero endpoint, or nothing.
-func (e Endpoint) problem() string {
-	if e.Port == 0 {
-		return "port is not from 1 to 65535"
-	}
-	if !e.numeric() {
-		return domainProblem(e.Host)
+// inspect says what is wrong with a non-zero endpoint, or reports whether it is
+// in normal form.
+func (e Endpoint) inspect() (reason string, normal bool) {
+	switch {
+	case e.Port == 0:
+		return "port is not from 1 to 65535", false
+	case isIPv4(e.Host):
+		return "", true
+	case !e.numeric():
+		return domainProblem(e.Host), lower(e.Host)
 	}
 	a, err := netip.ParseAddr(e.Host)
 	switch {
 	case err != nil:
-		return "host is neither an address nor a name"
+		return "host is neither an address nor a name", false
 	case a.Zone() != "":
-		return "address has a zone"
+		return "address has a zone", false
 	}
-	return ""
+	var buf [64]byte
+	return "", !a.Is4In6() && string(a.AppendTo(buf[:0])) == e.Host
 }
 
-// normal reports whether normalize would change nothing.
-func (e Endpoint) normal() bool {
-	if strings.IndexByte(e.Host, ':') < 0 {
-		for i := range len(e.Host) {
-			if c := e.Host[i]; c >= 'A' && c <= 'Z' {
+// isIPv4 reports whether s is four numbers below 256 without leading zeros: the
+// one form of an IPv4 address that all clients read alike.
+func isIPv4(s string) bool {
+	number, digits, dots := 0, 0, 0
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c >= '0' && c <= '9' && (digits == 0 || number > 0):
+			number = 10*number + int(c-'0')
+			digits++
+			if number > 255 {
 				return false
 			}
+		case c == '.' && digits > 0:
+			number, digits = 0, 0
+			dots++
+		default:
+			return false
 		}
-		return true // netip reads IPv4 in its canonical form only
 	}
-	a, err := netip.ParseAddr(e.Host)
-	var buf [64]byte
-	return err == nil && !a.Is4In6() && string(a.AppendTo(buf[:0])) == e.Host
+	return dots == 3 && digits > 0
+}
+
+func lower(s string) bool {
+	for i := range len(s) {
+		if s[i] >= 'A' && s[i] <= 'Z' {
+			return false
+		}
+	}
+	return true
 }
 
 func (e *Endpoint) normalize() {

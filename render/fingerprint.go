@@ -144,7 +144,7 @@ func (c *Config) appendCanonical(b []byte, own keys.PublicKey) []byte {
 		b = appendPrefixes(b, p.AllowedIPs)
 		b = append(binary.AppendUvarint(b, uint64(len(p.Endpoint.Host))), p.Endpoint.Host...)
 		b = binary.BigEndian.AppendUint16(b, p.Endpoint.Port)
-		b = binary.BigEndian.AppendUint64(b, uint64(p.Keepalive)) //nolint:gosec // two's complement is meant
+		b = binary.AppendUvarint(b, uint64(p.Keepalive)) //nolint:gosec // two's complement is meant
 	}
 	return b
 }

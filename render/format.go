@@ -35,6 +35,9 @@ const Placeholder = "PASTE-YOUR-PRIVATE-KEY-HERE"
 // Options are the optional settings of [Format.Append], [Format.WriteTo] and
 // [AppendZip].
 type Options struct {
+	// Fingerprint is c's, for a caller who has computed it already. Zero: computed,
+	// which takes about as long as the rest of the text.
+	Fingerprint Fingerprint
 	// NoFingerprint leaves out the comment that [ReadFingerprint] reads. False
 	// writes it as the first line of every format that has comments, except
 	// Compact.
@@ -65,19 +68,19 @@ func (f Format) Append(dst []byte, c *Config, opts *Options) ([]byte, error) {
 	if err != nil {
 		return dst, err
 	}
-	out := slices.Grow(dst, d.size())
+	out := slices.Grow(dst, d.size(f))
 	if !opts.NoFingerprint && f != Compact && f != UAPI {
-		d.fingerprint = sha256.Sum256(d.appendCanonical(out, d.own)[len(dst):]) // in the room for the text
+		if d.fingerprint = opts.Fingerprint; d.fingerprint == (Fingerprint{}) {
+			d.fingerprint = sha256.Sum256(d.appendCanonical(out, d.own)[len(dst):]) // in the room for the text
+		}
 		if f != JSON {
 			out = append(out, fingerprintComment...)
 			out = append(d.fingerprint.append(out), '\n')
 		}
 	}
 	switch f {
-	case Quick, Compact, SetConf:
-		out = d.quick(out, f)
-	case UAPI:
-		out = d.uapi(out)
+	case Quick, Compact, SetConf, UAPI:
+		out = d.wg(out, f)
 	case NetworkdNetdev:
 		out = d.netdev(out)
 	case NetworkdNetwork:
@@ -112,12 +115,35 @@ type draft struct {
 	fingerprint Fingerprint // zero: not wanted
 }
 
-// size returns room enough for any format but JSON with odd names.
-func (d *draft) size() int {
-	n := 1024 + 64*(len(d.Interface.Addresses)+len(d.Interface.DNS)) + len(d.Name)
+// size bounds the length of a text from above, so that no buffer is outgrown and
+// left behind with a private key in it. Only JSON with odd names exceeds it.
+func (d *draft) size(f Format) int {
+	i := &d.Interface
+	n := 1024 + 64*(len(i.Addresses)+len(i.DNS)) + 2*len(d.Name)
+	for _, s := range i.Search {
+		n += len(s) + 16
+	}
+	for _, h := range i.Hooks.all() {
+		for _, cmd := range h.commands {
+			n += len(cmd) + 16
+		}
+	}
+	peer := 200 // fixed texts, key, port and keepalive
+	if f > UAPI {
+		peer = 300
+	}
 	for k := range d.Peers {
 		p := &d.Peers[k]
-		n += 280 + 60*len(p.AllowedIPs) + len(p.Name) + len(p.Endpoint.Host)
+		n += peer + min(len(p.Name), maxName) + len(p.Endpoint.Host)
+		if !p.PresharedKey.IsZero() {
+			n += 100
+		}
+		for _, a := range p.AllowedIPs {
+			n += 24
+			if a.Addr().Is6() {
+				n += 36
+			}
+		}
 	}
 	return n
 }
@@ -127,19 +153,23 @@ func prepare(f Format, c *Config, opts *Options) (draft, error) {
 		return draft{}, fmt.Errorf("render: append %v: unknown format", f)
 	}
 	d := draft{Config: c, own: c.Interface.public()}
-	errs := c.problems()
+	errs, plain := c.survey()
 	if !c.Interface.Hooks.IsZero() && !opts.Hooks {
 		errs = append(errs, &ValueError{Field: "Hooks", Reason: "not allowed by the options"})
 	}
 	errs = append(errs, f.problems(c)...)
+	errs = append(errs, f.peerProblems(c.Peers)...)
 	if len(errs) == 0 {
-		d.Config = c.normalized()
-		errs = d.conflicts(d.own)
+		if !plain {
+			d.Config = c.Clone()
+			d.Normalize()
+		}
+		errs = d.conflicts(d.own, plain)
 	}
 	return d, errors.Join(errs...)
 }
 
-// problems lists what a format cannot say.
+// problems lists what a format cannot say of an interface.
 func (f Format) problems(c *Config) (errs []error) {
 	switch f {
 	case SetConf, UAPI:
@@ -155,8 +185,13 @@ func (f Format) problems(c *Config) (errs []error) {
 		}
 	case Quick, Compact, JSON:
 	}
-	for k := range c.Peers {
-		p := &c.Peers[k]
+	return errs
+}
+
+// peerProblems lists what a format cannot say of the peers.
+func (f Format) peerProblems(peers []Peer) (errs []error) {
+	for k := range peers {
+		p := &peers[k]
 		if p.PresharedKey.IsZero() && p.PresharedDigest != (PresharedDigest{}) && f != NetworkdNetwork {
 			errs = append(errs, &ValueError{Field: "PresharedKey", Peer: p.label(), Reason: "not at hand"})
 		}

@@ -47,7 +47,7 @@ func (d *draft) json(dst []byte, secrets bool) []byte {
 		o.number("table", int64(i.Table))
 	}
 	for _, h := range i.Hooks.all() {
-		o.texts(map[string]string{"PreUp": "preUp", "PostUp": "postUp", "PreDown": "preDown", "PostDown": "postDown"}[h.key], h.commands)
+		o.texts("p"+h.key[1:], h.commands)
 	}
 	o.close('}')
 	o.open("peers", '[')

@@ -38,9 +38,10 @@ func (c *Config) Normalize() {
 	slices.SortStableFunc(c.Peers, func(a, b Peer) int { return comparePeers(&a, &b) })
 }
 
-// normalized returns c itself if it is in normal form, else a copy that is.
+// normalized returns c itself if it is plainly in normal form, else a copy that
+// is.
 func (c *Config) normalized() *Config {
-	if c.normal() {
+	if _, plain := c.survey(); plain {
 		return c
 	}
 	c = c.Clone()
@@ -48,36 +49,39 @@ func (c *Config) normalized() *Config {
 	return c
 }
 
-// normal reports whether Normalize would change nothing.
-func (c *Config) normal() bool {
-	i := &c.Interface
-	for _, p := range i.Addresses {
-		if p.Addr().Is4In6() {
+// order checks that the prefixes of a config rise from peer to peer, in each
+// family. That is how addresses are handed out, and it proves at once that peers
+// are sorted and that no two have the same prefix.
+type order struct {
+	last4, last6 netip.Prefix
+	six          bool // a peer began with IPv6
+}
+
+// follows reports whether the prefixes of p rise above all before. They are
+// masked and not IPv4-mapped.
+func (o *order) follows(p *Peer) bool {
+	for j, a := range p.AllowedIPs {
+		last := &o.last4
+		switch six := a.Addr().Is6(); {
+		case six:
+			last = &o.last6
+			o.six = o.six || j == 0
+		case j == 0 && o.six, j > 0 && p.AllowedIPs[j-1].Addr().Is6():
 			return false
 		}
-	}
-	for _, a := range i.DNS {
-		if a.Is4In6() {
+		if last.IsValid() && !below(*last, a) {
 			return false
 		}
+		*last = a
 	}
-	for _, s := range i.Search {
-		if strings.ToLower(s) != s {
-			return false
-		}
+	return len(p.AllowedIPs) > 0
+}
+
+func below(a, b netip.Prefix) bool {
+	if a.IsSingleIP() && b.IsSingleIP() {
+		return a.Addr().Less(b.Addr())
 	}
-	for k := range c.Peers {
-		p := &c.Peers[k]
-		for j, a := range p.AllowedIPs {
-			if a.Addr().Is4In6() || a != a.Masked() || j > 0 && p.AllowedIPs[j-1].Compare(a) >= 0 {
-				return false
-			}
-		}
-		if !p.Endpoint.normal() || k > 0 && comparePeers(&c.Peers[k-1], p) > 0 {
-			return false
-		}
-	}
-	return true
+	return a.Compare(b) < 0
 }
 
 // comparePeers orders by first allowed IP, then by public key. A peer without

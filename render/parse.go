@@ -83,12 +83,12 @@ func (p *parser) end() error {
 	if c.Interface.PrivateKey.IsZero() {
 		c.Interface.PublicKey = p.public
 	}
-	errs := c.problems()
+	errs, plain := c.survey()
 	if len(errs) == 0 {
-		if !c.normal() {
+		if !plain {
 			c.Normalize()
 		}
-		errs = c.conflicts(c.Interface.PublicKey)
+		errs = c.conflicts(c.Interface.PublicKey, plain)
 	}
 	return errors.Join(errs...)
 }
@@ -158,7 +158,7 @@ func checkComment(s string) error {
 
 // comment reads back what Append writes.
 func (p *parser) comment(s string) (err error) {
-	name, ok := strings.CutPrefix(s, quickName[1:])
+	name, ok := strings.CutPrefix(s, nameComment[1:])
 	switch {
 	case ok && p.section == interfaceSection && p.c.Name == "":
 		p.c.Name = strings.Clone(trim(name))

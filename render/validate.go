@@ -3,6 +3,7 @@ package render
 import (
 	"errors"
 	"net/netip"
+	"slices"
 	"strconv"
 	"time"
 
@@ -28,7 +29,7 @@ const (
 //
 // Names are never a problem, and neither is a missing private key.
 func (c *Config) Validate(t Target) error {
-	errs := c.problems()
+	errs, _ := c.survey()
 	i := &c.Interface
 	own := i.PublicKey
 	if !i.PrivateKey.IsZero() {
@@ -53,23 +54,25 @@ func (c *Config) Validate(t Target) error {
 	case Linux:
 	}
 	if len(errs) == 0 {
-		errs = c.normalized().conflicts(own)
+		errs = c.normalized().conflicts(own, false)
 	}
 	return errors.Join(errs...)
 }
 
-// problems lists the values that no client may see.
-func (c *Config) problems() (errs []error) {
+// survey lists the values that no client may see. It also reports whether c is
+// plainly in normal form: it is, and its prefixes prove by their [order] that
+// there are no doubles. Almost every config is built like that.
+func (c *Config) survey() (errs []error, plain bool) {
 	i := &c.Interface
+	plain = true
 	report := func(field, reason string) {
 		if reason != "" {
 			errs = append(errs, &ValueError{Field: field, Reason: reason})
 		}
 	}
-	v6 := false
 	for _, p := range i.Addresses {
 		report("Address", prefixProblem(p))
-		v6 = v6 || p.Addr().Is6()
+		plain = plain && !p.Addr().Is4In6()
 	}
 	for _, a := range i.DNS {
 		switch {
@@ -78,9 +81,11 @@ func (c *Config) problems() (errs []error) {
 		case a.Zone() != "":
 			report("DNS", "address has a zone")
 		}
+		plain = plain && !a.Is4In6()
 	}
 	for _, s := range i.Search {
 		report("DNS", domainProblem(s))
+		plain = plain && lower(s)
 	}
 	if len(i.Search) > 0 && len(i.DNS) == 0 {
 		report("DNS", "search domains without a resolver, which Android drops")
@@ -93,23 +98,33 @@ func (c *Config) problems() (errs []error) {
 			report(h.key, hookProblem(cmd))
 		}
 	}
+	var o order
 	for k := range c.Peers {
 		p := &c.Peers[k]
-		for _, a := range p.AllowedIPs {
-			v6 = v6 || a.Addr().Is6()
-		}
-		if field, reason := p.problem(); reason != "" {
+		field, reason, normal := p.inspect()
+		if reason != "" {
 			errs = append(errs, &ValueError{Field: field, Peer: p.label(), Reason: reason})
 		}
+		plain = plain && normal && o.follows(p)
 	}
+	report("MTU", i.mtuProblem(c.Peers))
+	return errs, plain && len(errs) == 0
+}
+
+// mtuProblem says why the MTU is too low for an interface with these peers, or
+// nothing.
+func (i *Interface) mtuProblem(peers []Peer) string {
+	v6 := func(p netip.Prefix) bool { return p.Addr().Is6() && !p.Addr().Is4In6() }
 	switch {
-	case i.MTU == 0:
+	case i.MTU == 0 || i.MTU >= 1280:
+		return ""
 	case i.MTU < 576:
-		report("MTU", "below 576, which Windows refuses")
-	case i.MTU < 1280 && v6:
-		report("MTU", "below 1280, which ends IPv6 (RFC 8200, section 5)")
+		return "below 576, which Windows refuses"
+	case slices.ContainsFunc(i.Addresses, v6),
+		slices.ContainsFunc(peers, func(p Peer) bool { return slices.ContainsFunc(p.AllowedIPs, v6) }):
+		return "below 1280, which ends IPv6 (RFC 8200, section 5)"
 	}
-	return errs
+	return ""
 }
 
 // phoneProblems lists the keys that are errors on Android and Apple.
@@ -127,25 +142,33 @@ func (c *Config) phoneProblems() (errs []error) {
 	return errs
 }
 
-// problem returns the first value of a peer that no client may see.
-func (p *Peer) problem() (field, reason string) {
+// inspect returns the first value of a peer that no client may see, or reports
+// whether allowed IPs and endpoint are in normal form, save for their order.
+func (p *Peer) inspect() (field, reason string, normal bool) {
 	if p.PublicKey.IsZero() {
-		return "PublicKey", "missing"
+		return "PublicKey", "missing", false
 	}
+	normal = true
 	for _, a := range p.AllowedIPs {
-		if reason := prefixProblem(a); reason != "" {
-			return "AllowedIPs", reason
+		if a.IsSingleIP() && !a.Addr().Is4In6() {
+			continue
 		}
+		if reason := prefixProblem(a); reason != "" {
+			return "AllowedIPs", reason, false
+		}
+		normal = normal && !a.Addr().Is4In6() && a == a.Masked()
 	}
 	if !p.Endpoint.IsZero() {
-		if reason := p.Endpoint.problem(); reason != "" {
-			return "Endpoint", reason
+		reason, plain := p.Endpoint.inspect()
+		if reason != "" {
+			return "Endpoint", reason, false
 		}
+		normal = normal && plain
 	}
 	if p.Keepalive < 0 || p.Keepalive > 65535*time.Second || p.Keepalive%time.Second != 0 {
-		return "PersistentKeepalive", "not whole seconds from 0 to 65535"
+		return "PersistentKeepalive", "not whole seconds from 0 to 65535", false
 	}
-	return "", ""
+	return "", "", normal
 }
 
 func prefixProblem(p netip.Prefix) string {
