@@ -38,12 +38,12 @@ func (c *call) ctx() context.Context { return c.r.Context() }
 
 // serve carries out a request, and counts and logs it.
 func (h *Handler) serve(rt *route, w http.ResponseWriter, r *http.Request) {
-	start, ctx := h.now(), r.Context()
+	start := h.now()
 	c := &call{h: h, route: rt, w: &response{ResponseWriter: w}, r: r, id: requestID(r)}
 	defer func() {
 		took := h.now().Sub(start)
 		h.metrics.count(rt, c.w.status, took)
-		h.log.LogAttrs(ctx, slog.LevelInfo, "request",
+		h.log.LogAttrs(c.ctx(), slog.LevelInfo, "request",
 			slog.String("id", c.id), slog.String("method", r.Method), slog.String("path", r.URL.Path),
 			slog.Int("status", c.w.status), slog.Duration("took", took),
 			slog.String("principal", c.who.Name), slog.String("client", c.from.String()))
@@ -53,7 +53,7 @@ func (h *Handler) serve(rt *route, w http.ResponseWriter, r *http.Request) {
 			if cause == http.ErrAbortHandler { //nolint:errorlint // net/http compares it so
 				panic(cause)
 			}
-			h.log.LogAttrs(ctx, slog.LevelError, "panic", slog.String("id", c.id), slog.Any("cause", cause), slog.String("stack", string(debug.Stack())))
+			h.log.LogAttrs(c.ctx(), slog.LevelError, "panic", slog.String("id", c.id), slog.Any("cause", cause), slog.String("stack", string(debug.Stack())))
 			c.fail(errors.New("panic"))
 		}
 	}()

@@ -116,7 +116,7 @@ func (h *Handler) handle(rt *route) {
 }
 
 func (h *Handler) handler(rt *route) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) { h.serve(rt, w, r) }
+	return func(w http.ResponseWriter, r *http.Request) { h.serve(rt, w, r) } //nolint:contextcheck // a call has its request's
 }
 
 // ServeHTTP answers a request.

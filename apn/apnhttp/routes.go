@@ -25,7 +25,6 @@ const (
 	secret                    // answers with a private key: never to HEAD
 	large                     // takes large bodies
 	web                       // for browsers: errors are pages
-	form                      // takes a form
 )
 
 func (r *route) is(f flags) bool { return r.flags&f != 0 }
@@ -52,9 +51,9 @@ func routes() []route {
 
 		{pattern: "GET /{$}", access: public, handle: (*call).homePage, flags: web},
 		{pattern: "GET /networks/{network}", access: insider, handle: (*call).networkPage, flags: web},
-		{pattern: "GET /style.css", access: public, handle: (*call).style},
-		{pattern: "POST /sign-in", access: public, handle: (*call).signIn, flags: web | form},
-		{pattern: "POST /sign-out", access: public, handle: (*call).signOut, flags: web | form},
+		{pattern: "GET /style.css", access: public, handle: (*call).style, flags: web},
+		{pattern: "POST /sign-in", access: public, handle: (*call).signIn, flags: web},
+		{pattern: "POST /sign-out", access: public, handle: (*call).signOut, flags: web},
 
 		{pattern: "GET /v1/whoami", access: signedIn, handle: (*call).whoami},
 		{pattern: "GET /v1/tokens", access: operator, handle: (*call).listTokens, query: paged},
