@@ -8,7 +8,6 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
-	"math"
 	"time"
 )
 
@@ -164,8 +163,11 @@ func unwrapDEK(ctx context.Context, k *KEKSet, r DEKRecord) (*[32]byte, error) {
 
 // dekAAD is what a wrapped key is bound to.
 func dekAAD(network string, version uint32) ([]byte, error) {
-	if network == "" || len(network) > math.MaxUint16 || version == 0 {
-		return nil, fmt.Errorf("%w: a network takes 1 to 65535 bytes, a version starts at 1", ErrFormat)
+	if err := checkLen("network", network); err != nil {
+		return nil, err
+	}
+	if version == 0 {
+		return nil, fmt.Errorf("%w: DEK version 0", ErrFormat)
 	}
 	b := binary.BigEndian.AppendUint32([]byte("apn/keys/v1 dek\x00"), version)
 	return appendString(b, network), nil
@@ -188,29 +190,23 @@ func expand(key *[32]byte, label string) ([]byte, error) {
 	return hkdf.Expand(sha256.New, key[:], label, 32)
 }
 
-// rootOwner is whom the root secret is sealed for.
-func rootOwner(network string) Owner {
-	return Owner{Network: network, ID: "root", Purpose: PurposeRoot}
+// rootAAD is what the root secret is sealed with: a record of the owner "root".
+func rootAAD(network string) *aad {
+	a := newAAD(network)
+	a.set(Owner{ID: "root", Purpose: PurposeRoot})
+	return a
 }
 
 func sealRoot(key *[32]byte, network string, version uint32, root *[32]byte) ([]byte, error) {
-	a, err := newAEAD(key, PurposeRoot)
+	aead, err := newAEAD(key, PurposeRoot)
 	if err != nil {
 		return nil, err
 	}
-	aad, err := rootOwner(network).appendAAD(nil, version)
-	if err != nil {
-		return nil, err
-	}
-	return appendSealed(nil, a, aad, root[:]), nil
+	return rootAAD(network).seal(nil, aead, version, root[:]), nil
 }
 
 func openRoot(key *[32]byte, r DEKRecord) (*[32]byte, error) {
-	a, err := newAEAD(key, PurposeRoot)
-	if err != nil {
-		return nil, err
-	}
-	aad, err := rootOwner(r.Network).appendAAD(nil, r.Version)
+	aead, err := newAEAD(key, PurposeRoot)
 	if err != nil {
 		return nil, err
 	}
@@ -218,7 +214,7 @@ func openRoot(key *[32]byte, r DEKRecord) (*[32]byte, error) {
 		return nil, err
 	}
 	root := new([32]byte)
-	plain, err := openSealed(root[:0], a, aad, r.Root)
+	plain, err := rootAAD(r.Network).open(root[:0], aead, r.Root)
 	if err == nil && len(plain) != len(root) {
 		err = fmt.Errorf("%w: root secret of %d bytes", ErrFormat, len(plain))
 	}

@@ -1,11 +1,6 @@
 package keys
 
-import (
-	"encoding/binary"
-	"fmt"
-	"hash/crc32"
-	"math"
-)
+import "fmt"
 
 // Purpose says what a sealed record holds. Each purpose has a key of its own.
 // The numbers and names are part of the stored format.
@@ -50,35 +45,4 @@ type Owner struct {
 	ID      string // any name that is stable, not empty, at most 65,535 bytes
 	Purpose Purpose
 	Gen     uint64 // raised with each new key, so that an old record does not pass for the new one
-}
-
-const (
-	headerLen  = 10
-	contextTag = "apn/keys/v1\x00"
-)
-
-// appendAAD appends the header of a sealed record under DEK version and the
-// owner context. The result authenticates the record; its first headerLen
-// bytes are written before it.
-func (o Owner) appendAAD(b []byte, version uint32) ([]byte, error) {
-	if o.Network == "" || o.ID == "" || len(o.Network) > math.MaxUint16 || len(o.ID) > math.MaxUint16 {
-		return nil, fmt.Errorf("%w: network and owner take 1 to 65535 bytes", ErrFormat)
-	}
-	start := len(b)
-	b = append(b, formatV1, suiteAESGCM)
-	b = binary.BigEndian.AppendUint32(b, version)
-	b = append(b, 0, 0, 0, 0) // the checksum, below
-	b = append(b, contextTag...)
-	b = append(b, byte(o.Purpose))
-	b = binary.BigEndian.AppendUint64(b, o.Gen)
-	b = appendString(b, o.Network)
-	b = appendString(b, o.ID)
-	sum := crc32.Checksum(b[start+headerLen:], crc32.MakeTable(crc32.Castagnoli))
-	binary.BigEndian.PutUint32(b[start+6:], sum)
-	return b, nil
-}
-
-// appendString appends a 16-bit length and s; callers check the length.
-func appendString(b []byte, s string) []byte {
-	return append(binary.BigEndian.AppendUint16(b, uint16(len(s))), s...) //nolint:gosec // G115: callers check the length
 }

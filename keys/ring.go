@@ -28,7 +28,7 @@ type ringState struct {
 	root    [32]byte
 	index   *macs
 	psk     *macs
-	scratch sync.Pool // *[]byte, for AAD
+	aads    sync.Pool // *aad
 
 	owed  atomic.Int64 // seals not yet covered by a reservation; negative: seals left
 	known atomic.Int64 // seals reserved in the stored record, by everyone
@@ -53,7 +53,7 @@ func OpenRing(ctx context.Context, k *KEKSet, now time.Time, recs ...DEKRecord) 
 	}
 	recs = slices.SortedFunc(slices.Values(recs), func(a, b DEKRecord) int { return int(int64(a.Version) - int64(b.Version)) })
 	st := &ringState{network: recs[0].Network, proven: now, highest: recs[len(recs)-1].Version}
-	st.scratch.New = func() any { return new([]byte) }
+	st.aads.New = func() any { return newAAD(st.network) }
 	for i, r := range recs {
 		if r.Network != st.network {
 			return nil, dekError("open", st.network, r.Version, "", fmt.Errorf("%w: a DEK of %q", ErrWrongOwner, r.Network))
@@ -164,20 +164,18 @@ func (r *Ring) Seal(dst []byte, o Owner, plain []byte) ([]byte, error) {
 	if r.readOnly {
 		return nil, ownerError("seal", o, 0, fmt.Errorf("%w: this ring only reads until it answers", ErrKEKUnavailable))
 	}
-	a, err := st.aead(st.active, o)
+	aead, err := st.aead(st.active, o)
+	if err == nil {
+		err = st.count()
+	}
 	if err != nil {
 		return nil, ownerError("seal", o, st.active.version, err)
 	}
-	buf := st.scratch.Get().(*[]byte)
-	defer st.scratch.Put(buf)
-	*buf, err = o.appendAAD((*buf)[:0], st.active.version)
-	if err != nil {
-		return nil, ownerError("seal", o, st.active.version, err)
-	}
-	if err := st.count(); err != nil {
-		return nil, ownerError("seal", o, st.active.version, err)
-	}
-	return appendSealed(dst, a, *buf, plain), nil
+	a := st.aads.Get().(*aad)
+	a.set(o)
+	dst = a.seal(dst, aead, st.active.version, plain)
+	st.aads.Put(a)
+	return dst, nil
 }
 
 // Open appends the plaintext of sealed to dst and returns the extended slice,
@@ -195,17 +193,14 @@ func (r *Ring) Open(dst []byte, o Owner, sealed []byte) ([]byte, error) {
 	if d == nil {
 		return nil, ownerError("open", o, version, ErrUnknownDEK)
 	}
-	a, err := st.aead(d, o)
+	aead, err := st.aead(d, o)
 	if err != nil {
 		return nil, ownerError("open", o, version, err)
 	}
-	buf := st.scratch.Get().(*[]byte)
-	defer st.scratch.Put(buf)
-	*buf, err = o.appendAAD((*buf)[:0], version)
-	if err != nil {
-		return nil, ownerError("open", o, version, err)
-	}
-	plain, err := openSealed(dst, a, *buf, sealed)
+	a := st.aads.Get().(*aad)
+	a.set(o)
+	plain, err := a.open(dst, aead, sealed)
+	st.aads.Put(a)
 	if err != nil {
 		return nil, ownerError("open", o, version, err)
 	}
@@ -250,9 +245,13 @@ func (st *ringState) dek(version uint32) *dek {
 	return nil
 }
 
+// aead returns the AEAD for o, which it checks.
 func (st *ringState) aead(d *dek, o Owner) (cipher.AEAD, error) {
 	if o.Network != st.network {
 		return nil, fmt.Errorf("%w: this is the ring of %q", ErrWrongOwner, st.network)
+	}
+	if err := checkLen("owner id", o.ID); err != nil {
+		return nil, err
 	}
 	if o.Purpose >= numPurposes || d.aeads[o.Purpose] == nil {
 		return nil, fmt.Errorf("%w: %v", ErrFormat, o.Purpose)
