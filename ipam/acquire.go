@@ -233,7 +233,7 @@ func (p *Pool) pick(d *draft, now int64, a *app, f int, list []*subrange, owner 
 		c := p.carve(now, a.name, f)
 		if list, ok := c.grow(list, 1); ok {
 			if k, ok := p.pickIn(list, c.rested, now, hash); ok {
-				c.steps(d, list)
+				c.steps(d, spansOf(list))
 				return k, nil
 			}
 		}
@@ -290,12 +290,6 @@ func (p *Pool) vacant(r *subrange, gone []*subrange, off uint64) (uint64, bool) 
 		off, ok = r.next(off + 1)
 	}
 	return off, ok
-}
-
-// home returns the range that an entry is in, nil if it is an orphan.
-func (p *Pool) home(id uint32) *subrange {
-	e := p.entries.at(id)
-	return p.ids[e.app].around(e.at)
 }
 
 // forgettable returns the two entries of r that have rested longest, if their
@@ -373,7 +367,7 @@ func (p *Pool) write(d *draft, now int64, a *app, owner string, h holding, picks
 			}
 		}
 		if e := h.live[f]; e != nil {
-			d.put(p.recordOf(e), p.releasedRecord(e, now))
+			p.release(d, e, now)
 		}
 	}
 	return gen
@@ -405,10 +399,4 @@ func (d *draft) highest(a *app) (gen uint64) {
 		}
 	}
 	return gen
-}
-
-func (p *Pool) releasedRecord(e *entry, now int64) *Record {
-	r := p.recordOf(e)
-	r.Released = fromNano(now)
-	return r
 }

@@ -23,8 +23,8 @@ const collectRanges = 8
 
 // carve starts a decision for app. Ranges whose rest is over count as unused,
 // but not those of app itself.
-func (p *Pool) carve(now int64, app string, f int) *carving {
-	c := &carving{p: p, app: app, f: f, tries: p.fam[f].tries}
+func (p *Pool) carve(now int64, app string, f int) carving {
+	c := carving{p: p, app: app, f: f, tries: p.fam[f].tries}
 	for _, r := range p.resting[f] {
 		if !p.rested(r.released, now) {
 			break
@@ -173,46 +173,42 @@ func (c *carving) double(list []*subrange) bool {
 	return true
 }
 
-// steps writes the ranges of list that are new or changed into d, and removes
-// the rested ones that they meet or that nobody needs.
-func (c *carving) steps(d *draft, list []*subrange) {
-	fresh := map[u128]*subrange{}
-	var spans []span
+// steps writes those of the app's spans that are new or have grown into d, and
+// removes the rested ranges that they meet or that nobody needs.
+func (c *carving) steps(d *draft, spans []span) {
 	changed := false
-	for _, r := range list {
-		spans = append(spans, r.span)
-		if old := c.p.ranges[r.base]; old == nil || old.app.name != c.app {
-			fresh[r.base] = r
-			changed = true
-		} else if old.span != r.span {
-			d.put(old.record(), r.record())
-			changed = true
+	for _, s := range spans {
+		after := &Record{App: c.app, Prefix: s.prefix()}
+		old := c.p.ranges[s.base]
+		switch {
+		case old == nil:
+			d.put(nil, after)
+		case old.app.name != c.app: // rested
+			d.put(old.record(), after)
+		case old.span != s:
+			after.Gen = old.gen
+			d.put(old.record(), after)
+		default:
+			continue
 		}
+		changed = true
 	}
 	if !changed {
 		return
 	}
-	spare := collectRanges
+	more := collectRanges
 	for _, old := range c.rested {
 		if !slices.ContainsFunc(spans, old.overlaps) {
-			if spare == 0 {
+			if more == 0 {
 				continue
 			}
-			spare--
+			more--
 		}
 		for id := range c.p.inside(old) {
 			d.put(c.p.recordOf(c.p.entries.at(id)), nil)
 		}
-		if r := fresh[old.base]; r != nil {
-			d.put(old.record(), r.record())
-			delete(fresh, old.base)
-			continue
-		}
-		d.put(old.record(), nil)
-	}
-	for _, r := range list {
-		if fresh[r.base] == r {
-			d.put(nil, r.record())
+		if !slices.ContainsFunc(spans, func(s span) bool { return s.base == old.base }) {
+			d.put(old.record(), nil)
 		}
 	}
 }

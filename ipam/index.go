@@ -15,15 +15,15 @@ type entry struct {
 	rank     uint32 // position in the range's heap, plus one; 0: not in it
 }
 
-// slab holds the entries under small numbers. Chunks keep them in place: no
-// slack, no copying, and pointers stay valid until drop.
+// slab holds the entries under small numbers. Full chunks stay where they are:
+// no slack, no copying of what is large.
 type slab struct {
-	chunks []*[chunk]entry
+	chunks [][]entry
 	spare  []uint32
 	next   uint32
 }
 
-const chunk = 512
+const chunk = 1024 // entries; seven pages
 
 func (s *slab) at(id uint32) *entry { return &s.chunks[id/chunk][id%chunk] }
 
@@ -35,11 +35,15 @@ func (s *slab) add(e entry) uint32 {
 		return id
 	}
 	id := s.next
-	if id%chunk == 0 {
-		s.chunks = append(s.chunks, new([chunk]entry))
+	if s.next++; id%chunk == 0 {
+		var first []entry // grows: most pools are small
+		if id > 0 {
+			first = make([]entry, 0, chunk)
+		}
+		s.chunks = append(s.chunks, first)
 	}
-	s.next++
-	*s.at(id) = e
+	c := &s.chunks[id/chunk]
+	*c = append(*c, e)
 	return id
 }
 

@@ -66,7 +66,7 @@ func (h *holding) liveAddrs() (at [2]u128) {
 // SubnetOf returns the subnet of app. A released one does not count.
 func (p *Pool) SubnetOf(app string) (Subnet, bool) {
 	a := p.apps[app]
-	lists := [2][]*subrange{a.held(0), a.held(1)}
+	lists := [2][]span{spansOf(a.held(0)), spansOf(a.held(1))}
 	if len(lists[0])+len(lists[1]) == 0 {
 		return Subnet{}, false
 	}

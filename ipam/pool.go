@@ -218,6 +218,12 @@ func (p *Pool) entryAt(at u128) (uint32, bool) {
 	return 0, false
 }
 
+// home returns the range that an entry is in, nil if it is an orphan.
+func (p *Pool) home(id uint32) *subrange {
+	e := p.entries.at(id)
+	return p.ids[e.app].around(e.at)
+}
+
 // owned yields the entries of an owner.
 func (p *Pool) owned(a *app, owner string) iter.Seq[*entry] {
 	return func(yield func(*entry) bool) {

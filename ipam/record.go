@@ -1,6 +1,7 @@
 package ipam
 
 import (
+	"encoding/hex"
 	"fmt"
 	"math"
 	"net/netip"
@@ -37,28 +38,29 @@ func (r Record) IsRange() bool { return r.Owner == "" }
 // printable ASCII without "/", and sorts by address within a kind. A range
 // keeps its key while it grows.
 func (r Record) Key() string {
+	kind := byte('a')
 	if r.IsRange() {
-		return key('r', r.Prefix.Addr())
+		kind = 'r'
 	}
-	return key('a', r.Addr)
-}
-
-func key(kind byte, a netip.Addr) string {
-	const digits = "0123456789abcdef"
 	var buf [3 + 32]byte
 	out := append(buf[:0], kind, '4', '-')
-	b16 := a.As16()
-	b := b16[12:]
-	if a.Is6() {
-		out[1], b = '6', b16[:]
+	b := r.base().As16()
+	if r.base().Is4() {
+		return string(hex.AppendEncode(out, b[12:]))
 	}
-	for _, c := range b {
-		out = append(out, digits[c>>4], digits[c&15])
-	}
-	return string(out)
+	out[1] = '6'
+	return string(hex.AppendEncode(out, b[:]))
 }
 
-// parseKey undoes key.
+// base is the address that names r.
+func (r *Record) base() netip.Addr {
+	if r.IsRange() {
+		return r.Prefix.Addr()
+	}
+	return r.Addr
+}
+
+// parseKey undoes Key.
 func parseKey(s string) (kind byte, at u128, ok bool) {
 	family, digits, _ := strings.Cut(s, "-")
 	switch family {

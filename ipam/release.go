@@ -24,15 +24,24 @@ func (p *Pool) Release(now time.Time, app, owner string, gen uint64) (Change, er
 	}
 	d := draft{steps: make([]Step, 0, 1)}
 	for _, e := range h.live {
-		switch {
-		case e == nil:
-		case a.around(e.at) == nil:
-			d.put(p.recordOf(e), nil) // it has no place to rest in
-		default:
-			d.put(p.recordOf(e), p.releasedRecord(e, p.clock(now)))
+		if e != nil {
+			p.release(&d, e, p.clock(now))
 		}
 	}
 	return d.change(), nil
+}
+
+// release puts the release of a live entry into d.
+func (p *Pool) release(d *draft, e *entry, now int64) {
+	if p.ids[e.app].around(e.at) == nil {
+		d.put(p.recordOf(e), nil) // an orphan has no place to rest in
+		return
+	}
+	r := new([2]Record)
+	r[0] = *p.recordOf(e)
+	r[1] = r[0]
+	r[1].Released = fromNano(now)
+	d.put(&r[0], &r[1])
 }
 
 // liveGen returns the generation of the live assignment, 0 if there is none.

@@ -61,51 +61,56 @@ func (p *Pool) subnet(now int64, name string, opts *SubnetOptions) (Subnet, Chan
 		at[familyOf(s.base)] = append(at[familyOf(s.base)], s)
 	}
 	var d draft
-	var lists [2][]*subrange
+	var lists [2][]span
 	a := p.apps[name]
 	for f := range p.fam {
 		if !p.active(f) {
 			continue
 		}
-		list := a.held(f)
-		revived := len(list) == 0 && a != nil
-		if revived {
-			list = a.ranges[f]
-			for _, r := range list {
-				live := r.record()
-				live.Released = time.Time{}
-				d.put(r.record(), live)
-			}
-		}
 		ones, err := p.length(f, opts.Bits)
 		if err != nil {
 			return Subnet{}, Change{}, err
 		}
-		held := len(list)
-		c := p.carve(now, name, f)
-		spans, err := c.choose(list, at[f])
-		switch short := func(r *subrange) bool { return r.ones <= ones }; {
-		case err != nil:
-		case len(list)+len(spans) == 0,
-			revived && f == p.primary() && opts.Bits > 0 && len(spans) == 0 && !slices.ContainsFunc(list, short):
-			var all bool
-			if spans, all = c.fill(ones); len(spans) == 0 || (!all && opts.Bits > 0) {
-				err = p.exhausted(name, f)
+		list := spansOf(a.held(f))
+		want := len(list) == 0
+		if want && a != nil && len(a.ranges[f]) > 0 {
+			for _, r := range a.ranges[f] {
+				live := r.record()
+				live.Released = time.Time{}
+				d.put(r.record(), live)
 			}
+			list = spansOf(a.ranges[f])
+			enough := func(s span) bool { return s.ones <= ones }
+			want = f == p.primary() && opts.Bits > 0 && !slices.ContainsFunc(list, enough)
 		}
+
+		c := p.carve(now, name, f)
+		added, err := c.choose(list, at[f])
 		if err != nil {
 			return Subnet{}, Change{}, err
 		}
-		for _, s := range spans {
-			list = append(slices.Clip(list), p.newSubrange(&app{name: name}, s))
+		if want && len(added) == 0 {
+			var all bool
+			if added, all = c.fill(ones); len(added) == 0 || (!all && opts.Bits > 0) {
+				return Subnet{}, Change{}, p.exhausted(name, f)
+			}
 		}
-		if len(list) > held {
-			slices.SortFunc(list, bySpan)
+		if len(added) > 0 {
+			list = append(list, added...)
+			slices.SortFunc(list, span.cmp)
 			c.steps(&d, list)
 		}
 		lists[f] = list
 	}
 	return p.subnetOf(name, lists), d.change(), nil
+}
+
+func spansOf(list []*subrange) []span {
+	spans := make([]span, len(list))
+	for i, r := range list {
+		spans[i] = r.span
+	}
+	return spans
 }
 
 // chosen checks a range that a caller has chosen.
@@ -145,10 +150,10 @@ func (p *Pool) length(f, bits int) (int, error) {
 }
 
 // choose returns those of want that list does not cover, if they can be had.
-func (c *carving) choose(list []*subrange, want []span) ([]span, error) {
+func (c *carving) choose(list, want []span) ([]span, error) {
 	var spans []span
 	for _, s := range want {
-		if slices.ContainsFunc(list, func(r *subrange) bool { return r.covers(s) }) {
+		if slices.ContainsFunc(list, func(o span) bool { return o.covers(s) }) {
 			continue
 		}
 		if i := slices.IndexFunc(spans, s.overlaps); i >= 0 {
@@ -173,7 +178,7 @@ func (c *carving) choose(list []*subrange, want []span) ([]span, error) {
 // that much room, it is an [*ExhaustedError], and nothing is to be done.
 func (p *Pool) Grow(now time.Time, app string, minFree uint64) (Subnet, Change, error) {
 	var d draft
-	var lists [2][]*subrange
+	var lists [2][]span
 	err := ErrNotFound
 	for f := range p.fam {
 		list := p.apps[app].held(f)
@@ -186,8 +191,8 @@ func (p *Pool) Grow(now time.Time, app string, minFree uint64) (Subnet, Change, 
 			err = p.exhausted(app, f)
 			break
 		}
-		c.steps(&d, grown)
-		lists[f], err = grown, nil
+		lists[f], err = spansOf(grown), nil
+		c.steps(&d, lists[f])
 	}
 	if err != nil {
 		return Subnet{}, Change{}, fmt.Errorf("ipam: grow %q: %w", app, err)
@@ -216,7 +221,7 @@ func (p *Pool) ReleaseSubnet(now time.Time, app string) (Change, error) {
 }
 
 // subnetOf returns the public form of an app's ranges.
-func (p *Pool) subnetOf(app string, lists [2][]*subrange) Subnet {
+func (p *Pool) subnetOf(app string, lists [2][]span) Subnet {
 	s := Subnet{App: app, Prefixes: make([]netip.Prefix, 0, 2*len(lists[0])+len(lists[1]))}
 	for _, list := range lists {
 		for _, r := range list {
@@ -225,7 +230,8 @@ func (p *Pool) subnetOf(app string, lists [2][]*subrange) Subnet {
 	}
 	if p.derive != nil {
 		for _, r := range lists[0] {
-			s.Prefixes = append(s.Prefixes, span{p.derived(r.base), r.ones}.prefix())
+			r.base = p.derived(r.base)
+			s.Prefixes = append(s.Prefixes, r.prefix())
 		}
 	}
 	return s

@@ -235,6 +235,9 @@ func (p *Pool) occupy(r *subrange, id uint32) {
 		return
 	}
 	r.count[r.class(off)]++
+	if words := off>>6 + 1 - r.taken.len()>>6; off >= r.taken.len() {
+		r.taken.level[0] = slices.Grow(r.taken.level[0], int(words)) //nolint:gosec // at most maxBits
+	}
 	for off >= r.taken.len() {
 		r.taken.grow(r.blocked(r.taken.len() >> 6))
 	}

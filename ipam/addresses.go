@@ -1,0 +1,140 @@
+package ipam
+
+import "fmt"
+
+// addAddress takes the address of r into the state. With force it is kept even
+// where it cannot be.
+func (p *Pool) addAddress(r *Record, force bool) error {
+	at := fromAddr(r.Addr)
+	if _, ok := p.entryAt(at); ok {
+		return stale(r)
+	}
+	if !force {
+		a := p.apps[r.App]
+		if a == nil || a.around(at) == nil {
+			return fmt.Errorf("%v has no range of app %q around it: %w", r.Addr, r.App, ErrNotInPool)
+		}
+		if err := p.mayLive(a, r); err != nil {
+			return err
+		}
+	}
+	p.attach(p.insert(r))
+	return nil
+}
+
+// mayLive says why r, which lies in a range of a, cannot be live.
+func (p *Pool) mayLive(a *app, r *Record) error {
+	if !r.Released.IsZero() {
+		return nil
+	}
+	at := fromAddr(r.Addr)
+	if a.around(at).released != 0 {
+		return fmt.Errorf("%v is in a released range of app %q: %w", r.Addr, r.App, ErrNotInPool)
+	}
+	for e := range p.owned(a, r.Owner) {
+		if e.released == 0 && e.at != at && familyOf(e.at) == familyOf(at) {
+			return fmt.Errorf("owner %q of app %q holds %v: %w", r.Owner, r.App, e.at.addr(), ErrTaken)
+		}
+	}
+	return nil
+}
+
+// insert puts r into the indexes.
+func (p *Pool) insert(r *Record) uint32 {
+	a, at := p.ensureApp(r.App), fromAddr(r.Addr)
+	id := p.entries.add(entry{owner: r.Owner, at: at, gen: r.Gen, released: r.releasedNano(), app: a.id})
+	p.owners.add(p.hashOwner(a, r.Owner), id)
+	p.addrs.add(p.hashAddr(at), id)
+	a.entries++
+	return id
+}
+
+// attach takes an inserted entry into its range.
+func (p *Pool) attach(id uint32) {
+	r := p.home(id)
+	if r != nil {
+		p.occupy(r, id)
+		r.entries++
+	}
+	p.enter(r, id)
+}
+
+// enter counts an entry as live or puts it in line for the end of its rest.
+func (p *Pool) enter(r *subrange, id uint32) {
+	e := p.entries.at(id)
+	p.seen = max(p.seen, e.released)
+	if e.released == 0 {
+		p.ids[e.app].live++
+	}
+	switch {
+	case r == nil: // an orphan
+	case e.released == 0:
+		r.live++
+	default:
+		r.resting.add(&p.entries, id)
+	}
+}
+
+// exit undoes enter.
+func (p *Pool) exit(r *subrange, id uint32) {
+	e := p.entries.at(id)
+	if e.released == 0 {
+		p.ids[e.app].live--
+	}
+	switch {
+	case r == nil:
+	case e.released == 0:
+		r.live--
+	default:
+		r.resting.drop(&p.entries, id)
+	}
+}
+
+// entryOf finds the entry that r describes.
+func (p *Pool) entryOf(r *Record) (uint32, error) {
+	if id, ok := p.entryAt(fromAddr(r.Addr)); ok {
+		e := p.entries.at(id)
+		if e.owner == r.Owner && e.gen == r.Gen && e.released == r.releasedNano() && p.ids[e.app].name == r.App {
+			return id, nil
+		}
+	}
+	return 0, stale(r)
+}
+
+func (p *Pool) dropAddress(r *Record) error {
+	id, err := p.entryOf(r)
+	if err != nil {
+		return err
+	}
+	e, home := p.entries.at(id), p.home(id)
+	a := p.ids[e.app]
+	p.exit(home, id)
+	if home != nil {
+		p.vacate(home, id)
+		home.entries--
+	}
+	p.owners.drop(p.hashOwner(a, e.owner), id)
+	p.addrs.drop(p.hashAddr(e.at), id)
+	a.entries--
+	p.entries.drop(id)
+	p.tidy(a)
+	return nil
+}
+
+// updateAddress changes the release or the generation of an address.
+func (p *Pool) updateAddress(before, after *Record, force bool) error {
+	id, err := p.entryOf(before)
+	if err != nil {
+		return err
+	}
+	e, home := p.entries.at(id), p.home(id)
+	if home != nil && !force {
+		if err := p.mayLive(p.ids[e.app], after); err != nil {
+			return err
+		}
+	}
+	p.exit(home, id)
+	e.gen, e.released = after.Gen, after.releasedNano()
+	p.enter(home, id)
+	return nil
+}
