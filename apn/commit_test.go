@@ -155,13 +155,13 @@ func TestWrongKEK(t *testing.T) {
 	require.NoError(t, err)
 	shop(t, n)
 
-	other := open(t, st, func(c *apn.Config) { c.KEK = &testKEK{id: "kek-2"} })
+	other := open(t, st, func(c *apn.Config) { c.KEK = keys.Multi(&testKEK{id: "kek-2"}) })
 	_, err = other.Network(t.Context(), "acme")
 	require.ErrorIs(t, err, keys.ErrWrongKEK)
 	require.ErrorContains(t, err, "kek-1")
 	require.ErrorContains(t, err, "kek-2")
 
-	both := open(t, st, func(c *apn.Config) { c.KEK, c.OldKEKs = &testKEK{id: "kek-2"}, []keys.KEK{&testKEK{id: "kek-1"}} })
+	both := open(t, st, func(c *apn.Config) { c.KEK = keys.Multi(&testKEK{id: "kek-2"}, &testKEK{id: "kek-1"}) })
 	_, err = both.Network(t.Context(), "acme")
 	require.NoError(t, err)
 }
@@ -174,7 +174,7 @@ func TestOneKEKCall(t *testing.T) {
 	addServers(t, n, "shop", 0, 100)
 
 	kek := &testKEK{id: "kek-1"}
-	cold, err := open(t, st, func(c *apn.Config) { c.KEK = kek }).Network(t.Context(), "acme")
+	cold, err := open(t, st, func(c *apn.Config) { c.KEK = keys.Multi(kek) }).Network(t.Context(), "acme")
 	require.NoError(t, err)
 	for i := range 100 {
 		_, err := cold.ServerConfig(t.Context(), "shop", fmt.Sprintf("s%04d", i))

@@ -25,11 +25,9 @@ import (
 type Config struct {
 	// Store keeps everything. Required.
 	Store store.Store
-	// KEK wraps the data keys of new networks and opens those of existing ones.
-	// Required.
-	KEK keys.KEK
-	// OldKEKs open data keys that were wrapped before KEK was. Nil: none.
-	OldKEKs []keys.KEK
+	// KEK wraps the data keys of new networks and opens those of existing ones,
+	// also those that an earlier KEK of the set wrapped. Required.
+	KEK *keys.KEKSet
 	// Lease bounds port openings. The zero Policy has the documented defaults.
 	Lease lease.Policy
 	// Sources says which addresses leases and rules may open ports for. The
@@ -87,7 +85,7 @@ func Open(cfg Config) (*Control, error) {
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
 	}
-	c.custody.Store(newCustodian(cfg.KEK, cfg.OldKEKs))
+	c.custody.Store(newCustodian(cfg.KEK))
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.waits, c.endWaits = context.WithCancel(c.ctx)
 	return c, nil

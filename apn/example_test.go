@@ -8,10 +8,11 @@ import (
 
 	"github.com/apnkit/apnkit/apn"
 	"github.com/apnkit/apnkit/apn/store"
+	"github.com/apnkit/apnkit/keys"
 )
 
 func exampleNetwork(ctx context.Context) *apn.Network {
-	ctl, err := apn.Open(apn.Config{Store: store.NewMem(), KEK: &testKEK{id: "example"}})
+	ctl, err := apn.Open(apn.Config{Store: store.NewMem(), KEK: keys.Multi(&testKEK{id: "example"})})
 	if err != nil {
 		log.Fatal(err)
 	}

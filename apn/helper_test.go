@@ -13,6 +13,7 @@ import (
 
 	"github.com/apnkit/apnkit/apn"
 	"github.com/apnkit/apnkit/apn/store"
+	"github.com/apnkit/apnkit/keys"
 )
 
 // testKEK wraps under a key that is its ID repeated, and counts calls.
@@ -73,7 +74,7 @@ func (c *clock) advance(d time.Duration) { c.at.Add(int64(d)) }
 
 func open(tb testing.TB, st store.Store, change ...func(*apn.Config)) *apn.Control {
 	tb.Helper()
-	cfg := apn.Config{Store: st, KEK: &testKEK{id: "kek-1"}}
+	cfg := apn.Config{Store: st, KEK: keys.Multi(&testKEK{id: "kek-1"})}
 	for _, f := range change {
 		f(&cfg)
 	}

@@ -592,7 +592,7 @@ func TestWatch(t *testing.T) {
 func TestClosed(t *testing.T) {
 	t.Parallel()
 	n := network(t)
-	ctl, err := apn.Open(apn.Config{Store: store.NewMem(), KEK: &testKEK{id: "k"}})
+	ctl, err := apn.Open(apn.Config{Store: store.NewMem(), KEK: keys.Multi(&testKEK{id: "k"})})
 	require.NoError(t, err)
 	other, err := ctl.CreateNetwork(t.Context(), "acme", nil)
 	require.NoError(t, err)
@@ -602,7 +602,7 @@ func TestClosed(t *testing.T) {
 	require.ErrorIs(t, err, apn.ErrClosed)
 	_, err = n.AddApp(t.Context(), "shop", nil)
 	require.NoError(t, err, "other Controls go on")
-	for _, cfg := range []apn.Config{{KEK: &testKEK{id: "k"}}, {Store: store.NewMem()}} {
+	for _, cfg := range []apn.Config{{KEK: keys.Multi(&testKEK{id: "k"})}, {Store: store.NewMem()}} {
 		_, err = apn.Open(cfg)
 		require.ErrorIs(t, err, apn.ErrInvalid)
 	}

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,20 +18,50 @@ type custodian struct {
 	rings *keys.Rings
 }
 
-func newCustodian(kek keys.KEK, old []keys.KEK) *custodian {
-	set := keys.Multi(kek, old...)
-	return &custodian{kek: set, rings: keys.NewRings(set, nil)}
+func newCustodian(kek *keys.KEKSet) *custodian {
+	return &custodian{kek: kek, rings: keys.NewRings(kek, nil)}
 }
 
-// SetKEK replaces the KEK of a Control that is at work. Data keys that an old
-// KEK wrapped stay readable as long as old names it; [Network.RewrapKEK] moves
-// them to the new one.
-func (c *Control) SetKEK(kek keys.KEK, old ...keys.KEK) error {
+// SetKEK replaces the KEK of a Control that is at work. Data keys that an
+// earlier KEK wrapped stay readable as long as the set has it;
+// [Network.RewrapKEK] moves them to the new one.
+func (c *Control) SetKEK(kek *keys.KEKSet) error {
 	if kek == nil {
 		return &Error{Op: "set KEK", Err: invalid("KEK", "is required", nil)}
 	}
-	c.custody.Store(newCustodian(kek, old))
+	c.custody.Store(newCustodian(kek))
 	return nil
+}
+
+// KEKIDs returns the key IDs that data keys in the store name, sorted: the KEKs
+// without which some network cannot be read. It opens no network.
+func (c *Control) KEKIDs(ctx context.Context) ([]string, error) {
+	const op = "list KEKs"
+	ids := map[string]bool{}
+	for after, more := "", true; more; {
+		var networks []string
+		var err error
+		if networks, more, err = c.Networks(ctx, after, pageSize); err != nil {
+			return nil, &Error{Op: op, Err: err}
+		}
+		for _, name := range networks {
+			after = name
+			page, err := c.store.List(ctx, space(name), preDEK, "", 0)
+			if err != nil {
+				return nil, &Error{Op: op, Object: name, Err: storeError(err)}
+			}
+			for _, e := range page.Entries {
+				r, err := decodeRow(e.Key, e.Value)
+				if err != nil {
+					return nil, &Error{Op: op, Object: name, Err: err}
+				}
+				if dek, ok := r.(*dekRow); ok && dek.State != keys.DEKDestroyed {
+					ids[dek.KEKID] = true
+				}
+			}
+		}
+	}
+	return slices.Sorted(maps.Keys(ids)), nil
 }
 
 // KeyStatus tells how a network's keys are kept.

@@ -111,12 +111,18 @@ func TestRewrapKEK(t *testing.T) {
 	before := pairs()
 
 	old, next := &testKEK{id: "kek-1"}, &testKEK{id: "kek-2"}
-	require.NoError(t, ctl.SetKEK(next, old))
+	ids, err := ctl.KEKIDs(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, []string{"kek-1"}, ids)
+	require.NoError(t, ctl.SetKEK(keys.Multi(next, old)))
 	require.Equal(t, "kek-2", n.KeyStatus().KEKID)
 	moved, err := n.RewrapKEK(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, 1, moved, "the destroyed key needs no KEK")
 	require.Equal(t, before, pairs(), "no key pair is touched")
+	ids, err = ctl.KEKIDs(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, []string{"kek-2"}, ids)
 	for _, d := range n.KeyStatus().DEKs {
 		require.False(t, d.Stale)
 	}
@@ -124,7 +130,7 @@ func TestRewrapKEK(t *testing.T) {
 	require.NoError(t, err)
 	require.Zero(t, again)
 
-	only, err := open(t, st, func(c *apn.Config) { c.KEK = next }).Network(t.Context(), "acme")
+	only, err := open(t, st, func(c *apn.Config) { c.KEK = keys.Multi(next) }).Network(t.Context(), "acme")
 	require.NoError(t, err)
 	_, err = only.VerifyKeys(t.Context())
 	require.NoError(t, err)
