@@ -1,7 +1,6 @@
 package keys_test
 
 import (
-	"context"
 	"crypto/aes"
 	"crypto/cipher"
 	"fmt"
@@ -169,7 +168,6 @@ func BenchmarkRings(b *testing.B) {
 	set := keys.Multi(keystest.NewKEK("a"))
 	rec, err := keys.NewDEK(b.Context(), set, "acme", 1, now)
 	require.NoError(b, err)
-	load := func(context.Context) ([]keys.DEKRecord, error) { return []keys.DEKRecord{rec}, nil }
 	for name, flush := range map[string]bool{"warm": false, "cold": true} {
 		b.Run(name, func(b *testing.B) {
 			rings := keys.NewRings(set, nil)
@@ -178,7 +176,7 @@ func BenchmarkRings(b *testing.B) {
 				if flush {
 					rings.Flush("acme")
 				}
-				_, _ = rings.Ring(b.Context(), "acme", now, load)
+				_, _ = rings.Ring(b.Context(), "acme", now, load(rec))
 			}
 		})
 	}

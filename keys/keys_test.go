@@ -1,6 +1,7 @@
 package keys_test
 
 import (
+	"context"
 	"encoding/base64"
 	"flag"
 	"testing"
@@ -47,3 +48,8 @@ func publicKey(tb testing.TB, fill byte) keys.PublicKey {
 }
 
 func encode(b []byte) string { return base64.StdEncoding.EncodeToString(b) }
+
+// load returns what a [keys.Rings] loads the records with.
+func load(recs ...keys.DEKRecord) func(context.Context) ([]keys.DEKRecord, error) {
+	return func(context.Context) ([]keys.DEKRecord, error) { return recs, nil }
+}
