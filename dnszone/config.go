@@ -329,7 +329,7 @@ func (p *plan) addExtra(extra []Record) error {
 		if r.TTL == 0 {
 			r.TTL = p.ttl
 		}
-		r.Name = nameText(name)
+		r.Name, r.Data = nameText(name), r.lowered()
 		d := p.defs[z]
 		if !d.put(name[:len(name)-len(d.origin)], r.Type, r.TTL, r.Data) {
 			return &ConfigError{field, fmt.Errorf("%s %s: %w", r.Name, r.Type, ErrConflict)}
@@ -350,7 +350,7 @@ func (d *zoneDef) put(name string, t Type, ttl uint32, data string) bool {
 		d.below = true
 		d.wild = d.wild || strings.HasPrefix(name, "\x01*")
 		for up := name; len(up) > 0; {
-			up = up[1+up[0]:]
+			up = up[1+int(up[0]):]
 			if d.own[up] == nil {
 				d.own[up] = &ownNode{}
 			}

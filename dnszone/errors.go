@@ -3,6 +3,7 @@ package dnszone
 import (
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // Causes of a refused label; they arrive wrapped in a [*LabelError].
@@ -80,5 +81,14 @@ type CollisionError struct {
 }
 
 func (e *CollisionError) Error() string {
-	return fmt.Sprintf("dnszone: %s %q: wanted by %d hosts", e.Kind, e.Name, len(e.Hosts))
+	who := e.Hosts
+	if e.Kind == ApplicationLabel {
+		who = e.Names
+	}
+	more := ""
+	if len(who) > 4 {
+		more = fmt.Sprintf(" and %d more", len(who)-4)
+		who = who[:4]
+	}
+	return fmt.Sprintf("dnszone: %s %q: wanted by %s%s", e.Kind, e.Name, strings.Join(who, ", "), more)
 }

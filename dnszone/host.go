@@ -65,7 +65,7 @@ func (h host) name() string {
 // short is the first label of name, as a name.
 func (h host) short() string {
 	b := h[h.nameAt():]
-	return string(b[:1+b[0]])
+	return string(b[:1+int(b[0])])
 }
 
 // app is the second label of name, as a name.

@@ -91,16 +91,17 @@ func normalize(s string, cut bool) (string, error) {
 	if canonical(s) {
 		return s, nil
 	}
-	bad := func(r rune, pos int) error {
+	blame := func(pos int) error {
+		r, _ := utf8.DecodeRuneInString(s[pos:])
 		return &LabelError{Input: s, Rune: r, Pos: pos, Err: ErrLabelBadRune}
 	}
 	profile := idna.New(idna.MapForLookup(), idna.StrictDomainName(true), idna.BidiRule())
 
 	text := s
-	if len(s) > 4 && strings.EqualFold(s[:4], "xn--") {
+	if len(s) >= 4 && strings.EqualFold(s[:4], "xn--") && firstOther(s) < 0 {
 		u, err := profile.ToUnicode(s)
 		if err != nil || u == s {
-			return "", bad(rune(s[0]), 0)
+			return "", blame(0)
 		}
 		text = u
 	}
@@ -113,12 +114,12 @@ func normalize(s string, cut bool) (string, error) {
 		case r != utf8.RuneError && (unicode.IsLetter(r) || unicode.IsDigit(r) || unicode.IsMark(r)):
 			clean = utf8.AppendRune(clean, r)
 		default:
-			return "", bad(r, min(i, len(s)-1))
+			return "", blame(min(i, len(s)-1))
 		}
 	}
 	mapped, err := profile.ToUnicode(hyphens(string(clean)))
 	if err != nil || strings.Contains(mapped, ".") {
-		return "", bad(firstOther(s))
+		return "", blame(max(0, firstOther(s)))
 	}
 	mapped = hyphens(mapped)
 	if mapped == "" {
@@ -126,7 +127,7 @@ func normalize(s string, cut bool) (string, error) {
 	}
 	label, err := profile.ToASCII(mapped)
 	if err != nil {
-		return "", bad(firstOther(s))
+		return "", blame(max(0, firstOther(s)))
 	}
 	if len(label) > maxLabel {
 		if !cut {
@@ -137,11 +138,9 @@ func normalize(s string, cut bool) (string, error) {
 	return label, nil
 }
 
-// firstOther finds the character to blame when a text as a whole is refused.
-func firstOther(s string) (rune, int) {
-	i := max(0, strings.IndexFunc(s, func(r rune) bool { return r >= utf8.RuneSelf }))
-	r, _ := utf8.DecodeRuneInString(s[i:])
-	return r, i
+// firstOther finds the first character beyond ASCII, or -1.
+func firstOther(s string) int {
+	return strings.IndexFunc(s, func(r rune) bool { return r >= utf8.RuneSelf })
 }
 
 // hyphens shrinks runs of hyphens to one and trims them.

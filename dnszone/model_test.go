@@ -246,11 +246,29 @@ func TestModel(t *testing.T) {
 				require.NoError(t, err)
 				require.Equal(t, zones(t, fresh), zones(t, next), story)
 				require.Equal(t, report, fresh.Report())
+				requireDelta(t, set, next, fresh, story)
 				for _, h := range hosts {
 					require.Equal(t, fresh.Names(h.ID), next.Names(h.ID))
 				}
 				set = next
 			}
 		})
+	}
+}
+
+// requireDelta checks that the differences from old to next are the same, and
+// right, whether they follow the update or compare everything.
+func requireDelta(t *testing.T, old, next, fresh *dnszone.Set, story func() string) {
+	t.Helper()
+	for z := range next.Zones() {
+		was, _ := old.Zone(z.Name())
+		again, _ := fresh.Zone(z.Name())
+		quick := dnszone.Diff(was, z)
+		require.Equal(t, dnszone.Diff(was, again), quick, story)
+		require.Equal(t, quick.Empty(), was.Digest() == z.Digest())
+
+		list := slices.Collect(was.Records())[1:]
+		list = slices.DeleteFunc(list, func(r dnszone.Record) bool { return slices.Contains(quick.Removed, r) })
+		require.ElementsMatch(t, slices.Collect(z.Records())[1:], append(list, quick.Added...), story)
 	}
 }

@@ -16,9 +16,11 @@ func parseName(s string) (string, error) {
 	if s == "." {
 		return "", nil
 	}
-	s = strings.TrimSuffix(s, ".")
 	var wire, label []byte
 	for i := 0; i <= len(s); i++ {
+		if i == len(s) && len(label) == 0 && i > 0 && s[i-1] == '.' {
+			break // the final dot
+		}
 		if i == len(s) || s[i] == '.' {
 			if len(label) == 0 || len(label) > maxLabel {
 				return "", ErrBadName
@@ -115,12 +117,12 @@ func nameText[S string | []byte](name S) string { return string(appendName(nil, 
 func hostText(name string) string { return strings.TrimSuffix(nameText(name), ".") }
 
 // parent cuts the first label off name.
-func parent(name []byte) []byte { return name[1+name[0]:] }
+func parent(name []byte) []byte { return name[1+int(name[0]):] }
 
 // below reports whether name is origin or a name below it.
 func below(name, origin string) bool {
 	for len(name) > len(origin) {
-		name = name[1+name[0]:]
+		name = name[1+int(name[0]):]
 	}
 	return name == origin
 }
@@ -131,7 +133,7 @@ func compareNames[S string | []byte](a, b S) int {
 	na, nb := labelStarts(&as, a), labelStarts(&bs, b)
 	for i := 1; i <= na && i <= nb; i++ {
 		x, y := a[as[na-i]:], b[bs[nb-i]:]
-		if c := cmp.Compare(string(x[1:1+x[0]]), string(y[1:1+y[0]])); c != 0 {
+		if c := cmp.Compare(string(x[1:1+int(x[0])]), string(y[1:1+int(y[0])])); c != 0 {
 			return c
 		}
 	}

@@ -150,6 +150,19 @@ func (r Record) check() error {
 	return nil
 }
 
+// lowered returns the data with names in lower case (RFC 4034 section 6.2).
+func (r Record) lowered() string {
+	from, ok := map[Type]int{TypeCNAME: 0, TypePTR: 0, TypeMX: 2, TypeSRV: 6}[r.Type]
+	if !ok {
+		return r.Data
+	}
+	b := []byte(r.Data)
+	for i := from; i < len(b); i++ {
+		b[i] = lower(b[i])
+	}
+	return string(b)
+}
+
 func (r Record) dataOK() bool {
 	d := r.Data
 	switch r.Type {
@@ -164,7 +177,7 @@ func (r Record) dataOK() bool {
 	case TypeSRV:
 		return len(d) > 6 && wireNameLen(d[6:]) == len(d)-6
 	case TypeTXT:
-		for ok := len(d) > 0; len(d) > 0; d = d[1+d[0]:] {
+		for ok := len(d) > 0; len(d) > 0; d = d[1+int(d[0]):] {
 			if !ok || len(d) < 1+int(d[0]) {
 				return false
 			}
@@ -193,13 +206,13 @@ func wireNameLen(d string) int {
 // label, where it means something.
 func checkOwner(name string) error {
 	for first := true; len(name) > 0; first = false {
-		label := name[1 : 1+name[0]]
+		label := name[1 : 1+int(name[0])]
 		for _, c := range []byte(label) {
 			if c <= ' ' || c > '~' || c == '*' && (!first || label != "*") {
 				return ErrBadName
 			}
 		}
-		name = name[1+name[0]:]
+		name = name[1+int(name[0]):]
 	}
 	return nil
 }

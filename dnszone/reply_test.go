@@ -127,7 +127,7 @@ func resourceText(t *testing.T, r dnsmessage.Resource) string {
 	case *dnsmessage.SRVResource:
 		rec.Data = dnszone.SRVRecord("x", b.Priority, b.Weight, b.Port, b.Target.String()).Data
 	case *dnsmessage.SOAResource:
-		return fmt.Sprintf("%s %d IN SOA %s %s %d %d %d %d %d", rec.Name, rec.TTL, b.NS, b.MBox, b.Serial, b.Refresh, b.Retry, b.Expire, b.MinTTL)
+		return fmt.Sprintf("%s %d IN SOA %s %s %d %d %d %d %d", strings.ToLower(rec.Name), rec.TTL, b.NS, b.MBox, b.Serial, b.Refresh, b.Retry, b.Expire, b.MinTTL)
 	case *dnsmessage.OPTResource:
 		return fmt.Sprintf("OPT %d %x %v", r.Header.Class, r.Header.TTL, b.Options)
 	case *dnsmessage.UnknownResource:
@@ -139,8 +139,8 @@ func resourceText(t *testing.T, r dnsmessage.Resource) string {
 }
 
 // richSet is a Set with a bit of everything.
-func richSet(t testing.TB) *dnszone.Set {
-	t.Helper()
+func richSet(tb testing.TB) *dnszone.Set {
+	tb.Helper()
 	cfg := dnszone.Config{
 		Suffixes: []string{"apn", "net.internal."},
 		NS:       []dnszone.NameServer{{Name: "ns1", Addrs: addrs("10.1.16.53", "fd00::53")}, {Name: "ns.example.net"}},
@@ -162,7 +162,7 @@ func richSet(t testing.TB) *dnszone.Set {
 			dnszone.AddrRecord("db.apn", netip.MustParseAddr("10.9.9.1")), // the operator's own choice
 		},
 	}
-	return mustBuild(t, cfg,
+	return mustBuild(tb, cfg,
 		dnszone.Host{ID: "1", App: "shop", Name: "web", Addrs: addrs("10.1.16.1", "10.1.16.11", "fd00::1")},
 		dnszone.Host{ID: "2", App: "shop", Name: "mail", Addrs: addrs("fd00::2"), Wildcard: true},
 		dnszone.Host{ID: "3", App: "shop", Name: "db", Addrs: addrs("10.1.17.3")},

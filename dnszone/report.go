@@ -87,7 +87,7 @@ func (s *Set) Report() *Report {
 }
 
 // report is Report for the names that t touched.
-func (t *txn) report(old *Set) *Report {
+func (t *txn) report() *Report {
 	s, r := t.s, &Report{}
 	apps, names := map[string]bool{}, map[string]bool{}
 	for _, h := range t.hosts {
@@ -111,17 +111,10 @@ func (t *txn) report(old *Set) *Report {
 	for i := range t.rev {
 		visit(s.forward+i, &t.rev[i])
 	}
-	ids := map[string]bool{}
-	for _, h := range t.hosts {
-		if id := h.id(); !ids[id] {
-			ids[id] = true
-			if n, ok := s.number(id); ok {
-				reportHost(r, s.roster.host(n))
-			}
-		}
-	}
-	for id, k := range s.skipped {
-		if was, ok := old.skipped[id]; !ok || was != k {
+	for _, id := range t.changed {
+		if n, ok := s.number(id); ok {
+			reportHost(r, s.roster.host(n))
+		} else if k, ok := s.skipped[id]; ok {
 			r.Skipped = append(r.Skipped, k)
 		}
 	}
@@ -179,7 +172,7 @@ func (s *Set) reportApps(r *Report, only map[string]bool) {
 	raws := map[string][]string{}
 	for key := range s.apps.all() {
 		if up := parent(key); len(up) > 0 && (only == nil || only[string(up)]) {
-			raws[string(up)] = append(raws[string(up)], string(key[1:1+key[0]]))
+			raws[string(up)] = append(raws[string(up)], string(key[1:1+int(key[0])]))
 		}
 	}
 	for label, names := range raws {
@@ -237,7 +230,5 @@ func (r *Report) sorted() *Report {
 	return r
 }
 
-func longKey(s string) string {
-	sum := sha256.Sum256([]byte(s))
-	return string(sum[:])
-}
+// longKey tells apart names that are too long for a key.
+func longKey(s string) string { return fmt.Sprintf("%s… %x", s[:100], sha256.Sum256([]byte(s))) }

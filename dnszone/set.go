@@ -25,6 +25,16 @@ type Set struct {
 	shared  int     // application labels that several applications want
 	wild    int     // hosts with a wildcard
 	skipped map[string]Skip
+
+	self, parent *byte // tell which Set an Update came from
+	touched      []touched
+}
+
+// touched is a name that an Update may have changed: below the origins of all
+// forward zones if z is 0, of zone z otherwise.
+type touched struct {
+	z   int
+	rel string
 }
 
 // A Change replaces, adds or removes one host.
@@ -50,7 +60,7 @@ func Build(cfg Config, serial uint32, hosts iter.Seq[Host]) (*Set, *Report, erro
 	if err != nil {
 		return nil, nil, err
 	}
-	s := &Set{plan: p, serial: serial, skipped: map[string]Skip{}}
+	s := &Set{plan: p, serial: serial, skipped: map[string]Skip{}, self: new(byte)}
 	var list []host
 	if hosts != nil {
 		list = s.collect(hosts)
@@ -168,7 +178,7 @@ func (s *Set) Update(serial uint32, changes ...Change) (*Set, *Report, error) {
 		return nil, nil, fmt.Errorf("dnszone: update %d to %d: %w", s.serial, serial, ErrSerialNotNewer)
 	}
 	next := *s
-	next.serial = serial
+	next.serial, next.self, next.parent = serial, new(byte), s.self
 	last := map[string]int{}
 	for i, c := range changes {
 		last[c.Host.ID] = i
@@ -180,7 +190,8 @@ func (s *Set) Update(serial uint32, changes ...Change) (*Set, *Report, error) {
 		}
 	}
 	t.finish()
-	r := t.report(s)
+	next.touched = t.touched(s)
+	r := t.report()
 	if s.policy == CollisionReject && len(r.Withheld) > 0 {
 		return nil, r, &CollisionError{r.Withheld[0]}
 	}
@@ -192,7 +203,8 @@ type txn struct {
 	s              *Set
 	ids, apps, fwd batch
 	rev            []batch
-	hosts          []host // entered or left
+	hosts          []host   // entered or left
+	changed        []string // IDs
 	owned          map[uint32]bool
 	last           netip.Prefix // where the last address was found, and
 	lastZone       int          // its zone
@@ -204,6 +216,7 @@ func (s *Set) begin() *txn { return &txn{s: s, rev: make([]batch, len(s.rev))} }
 func (t *txn) change(c Change) {
 	s := t.s
 	id := c.Host.ID
+	t.changed = append(t.changed, id)
 	num, had := s.number(id)
 	if had {
 		t.leave(num, s.roster.host(num))
@@ -382,6 +395,47 @@ func (t *txn) finish() {
 			s.rev[i] = s.rev[i].apply(&t.rev[i], rules{order: s.order})
 		}
 	}
+}
+
+// touched returns the names that t may have changed, or nil for all of them.
+func (t *txn) touched(old *Set) []touched {
+	all := map[touched]bool{}
+	list := func(z int, b *batch) {
+		for _, o := range b.ops {
+			all[touched{z, string(b.key(o))}] = true
+		}
+	}
+	list(0, &t.fwd)
+	for i := range t.rev {
+		list(t.s.forward+i, &t.rev[i])
+	}
+	for _, h := range t.hosts {
+		if old.appShared(h.app()) != t.s.appShared(h.app()) {
+			return nil
+		}
+		// Whether a name has one claimant decides on what else those show.
+		for _, s := range []*Set{old, t.s} {
+			n := s.fwd.find([]byte(h.name()))
+			if len(n.claims) <= 4 {
+				continue
+			}
+			for h := range s.claimants(n) {
+				if h.wildcard() {
+					all[touched{0, "\x01*" + h.name()}] = true
+				}
+				for _, a := range h.addrs() {
+					if z := s.reverseZone(a); z >= 0 {
+						all[touched{z, string(appendReverse(nil, a, s.defs[z].prefix.Bits(), a.BitLen()))}] = true
+					}
+				}
+			}
+		}
+	}
+	names := slices.AppendSeq([]touched{}, maps.Keys(all))
+	slices.SortFunc(names, func(a, b touched) int {
+		return cmp.Or(cmp.Compare(a.z, b.z), compareNames(a.rel, b.rel))
+	})
+	return names
 }
 
 // appShared reports whether several applications want the label app.

@@ -351,7 +351,7 @@ func (e *editor) chain(ops []op) {
 			i = (i + 1) & (size - 1)
 		}
 		e.next[n] = e.heads[i]
-		e.heads[i] = int32(n + 1) //nolint:gosec // fewer than 2 Gi ops
+		e.heads[i] = int32(n + 1)
 	}
 }
 
@@ -436,8 +436,8 @@ func (e *editor) edited(was node, ops []op) (claims, data []byte) {
 	for _, n := range nums {
 		e.claims = binary.LittleEndian.AppendUint32(e.claims, n)
 	}
-	if len(nums) == 1 && e.rules.data != nil {
-		data = []byte(e.rules.data(nums[0]))
+	if len(nums) == 1 && e.data != nil {
+		data = []byte(e.data(nums[0]))
 	}
 	return e.claims, data
 }
@@ -469,7 +469,7 @@ func (s *shard) with(seed maphash.Seed, fresh []byte, changes []change) *shard {
 				continue
 			}
 			key, end := s.node(off, &node{})
-			next.set(maphash.Bytes(seed, key), 0, uint32(len(next.blob)+1))
+			next.set(maphash.Bytes(seed, key), 0, uint32(len(next.blob)+1)) //nolint:gosec // shards stay far below 4 GiB
 			next.blob = append(next.blob, s.blob[off:end]...)
 		}
 	}

@@ -135,7 +135,7 @@ func newSortName(name []byte, n node) sortName {
 	at := 0
 	for i := labelStarts(&starts, name) - 1; i >= 0 && at < len(key); i-- {
 		label := name[starts[i]:]
-		at += copy(key[at:], label[1:1+label[0]]) + 1
+		at += copy(key[at:], label[1:1+int(label[0])]) + 1
 	}
 	return sortName{binary.BigEndian.Uint64(key[:]), binary.BigEndian.Uint64(key[8:]), name, n}
 }
