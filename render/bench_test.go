@@ -4,9 +4,9 @@ import (
 	"bytes"
 	"fmt"
 	"net/netip"
+	"strings"
 	"testing"
 	"text/template"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -35,46 +35,79 @@ func BenchmarkAppend(b *testing.B) {
 	}
 }
 
-// quickTemplate is how most programs write these files.
-var quickTemplate = template.Must(template.New("").Parse(`# apn-config: {{.Fingerprint}}
+// quickTemplate writes what Quick writes, in the way of most programs.
+var quickTemplate = template.Must(template.New("").Funcs(template.FuncMap{
+	"prefixes": join[netip.Prefix],
+	"addrs":    join[netip.Addr],
+	"key":      func(k interface{ Reveal() *[32]byte }) string { return keys.PublicKey(*k.Reveal()).String() },
+}).Parse(`{{with .Config}}# apn-config: {{$.Fingerprint}}
 [Interface]
-# Name = {{.Config.Name}}
-PrivateKey = {{.PrivateKey}}
-Address = {{range $i, $a := .Config.Interface.Addresses}}{{if $i}}, {{end}}{{$a}}{{end}}
-DNS = {{range $i, $a := .Config.Interface.DNS}}{{if $i}}, {{end}}{{$a}}{{end}}{{range .Config.Interface.Search}}, {{.}}{{end}}
-{{range .Config.Peers}}
+{{- if .Name}}
+# Name = {{.Name}}{{end}}
+PrivateKey = {{key .Interface.PrivateKey}}
+{{- if .Interface.ListenPort}}
+ListenPort = {{.Interface.ListenPort}}{{end}}
+{{- if .Interface.FwMark}}
+FwMark = {{printf "%#x" .Interface.FwMark}}{{end}}
+{{- if .Interface.Addresses}}
+Address = {{prefixes .Interface.Addresses}}{{end}}
+{{- if .Interface.MTU}}
+MTU = {{.Interface.MTU}}{{end}}
+{{- if .Interface.DNS}}
+DNS = {{addrs .Interface.DNS}}{{range .Interface.Search}}, {{.}}{{end}}{{end}}
+{{- if .Interface.Table}}
+Table = {{printf "%d" .Interface.Table}}{{end}}
+{{range .Peers}}
 [Peer]
-# Name = {{.Name}}
+{{- if .Name}}
+# Name = {{.Name}}{{end}}
 PublicKey = {{.PublicKey}}
-AllowedIPs = {{range $i, $a := .AllowedIPs}}{{if $i}}, {{end}}{{$a}}{{end}}
-Endpoint = {{.Endpoint}}
-{{end}}`))
+{{- if not .PresharedKey.IsZero}}
+PresharedKey = {{key .PresharedKey}}{{end}}
+{{- if .AllowedIPs}}
+AllowedIPs = {{prefixes .AllowedIPs}}{{end}}
+{{- if not .Endpoint.IsZero}}
+Endpoint = {{.Endpoint}}{{end}}
+{{- if .Keepalive}}
+PersistentKeepalive = {{printf "%.0f" .Keepalive.Seconds}}{{end}}
+{{end}}{{end}}`))
+
+func join[T fmt.Stringer](items []T) string {
+	var b strings.Builder
+	for i, item := range items {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		b.WriteString(item.String())
+	}
+	return b.String()
+}
 
 type templateData struct {
-	Config                  *render.Config
-	PrivateKey, Fingerprint string
+	Config      *render.Config
+	Fingerprint string
 }
 
-func newTemplateData(tb testing.TB, c *render.Config) templateData {
-	tb.Helper()
-	key := c.Interface.PrivateKey.Reveal()
-	return templateData{Config: c, PrivateKey: keys.PublicKey(*key).String(), Fingerprint: c.Fingerprint().String()}
-}
-
-func TestTemplateIsTheSameFile(t *testing.T) {
+func TestTemplateWritesTheSame(t *testing.T) {
 	t.Parallel()
-	c := device(t, shapes[0], 3)
-	var got bytes.Buffer
-	require.NoError(t, quickTemplate.Execute(&got, newTemplateData(t, c)))
-	want, err := render.Quick.Append(nil, c, nil)
-	require.NoError(t, err)
-	require.Equal(t, string(want), got.String())
+	list := []*render.Config{server(t)}
+	for _, s := range shapes {
+		list = append(list, device(t, s, 0), device(t, s, 3))
+	}
+	for _, c := range list {
+		var got bytes.Buffer
+		require.NoError(t, quickTemplate.Execute(&got, templateData{c, c.Fingerprint().String()}))
+		want, err := render.Quick.Append(nil, c, nil)
+		require.NoError(t, err)
+		require.Equal(t, string(want), got.String())
+	}
 }
 
 func BenchmarkTemplate(b *testing.B) {
 	for _, peers := range []int{10, 100, 1000, 10000} {
 		b.Run(fmt.Sprintf("peers=%d", peers), func(b *testing.B) {
-			data := newTemplateData(b, device(b, shapes[0], peers))
+			c := device(b, shapes[0], peers)
+			data := templateData{c, c.Fingerprint().String()}
 			var buf bytes.Buffer
 			require.NoError(b, quickTemplate.Execute(&buf, data))
 			b.SetBytes(int64(buf.Len()))
@@ -249,5 +282,3 @@ func (c *count) Write(p []byte) (int, error) {
 	c.n += len(p)
 	return len(p), nil
 }
-
-var _ = time.Second

@@ -33,7 +33,8 @@ const (
 // and a digest for each preshared key.
 func (c *Config) Fingerprint() Fingerprint {
 	c = c.normalized()
-	return sha256.Sum256(c.appendCanonical(nil, c.Interface.public()))
+	b := make([]byte, 0, 256+72*len(c.Peers))
+	return sha256.Sum256(c.appendCanonical(b, c.Interface.public()))
 }
 
 // DigestPreshared returns the digest of a key, or zero for no key.

@@ -153,18 +153,19 @@ func prepare(f Format, c *Config, opts *Options) (draft, error) {
 		return draft{}, fmt.Errorf("render: append %v: unknown format", f)
 	}
 	d := draft{Config: c, own: c.Interface.public()}
-	errs, plain := c.survey()
+	s := c.survey()
+	errs := s.errs
 	if !c.Interface.Hooks.IsZero() && !opts.Hooks {
 		errs = append(errs, &ValueError{Field: "Hooks", Reason: "not allowed by the options"})
 	}
 	errs = append(errs, f.problems(c)...)
-	errs = append(errs, f.peerProblems(c.Peers)...)
+	errs = append(errs, f.peerProblems(c.Peers, s)...)
 	if len(errs) == 0 {
-		if !plain {
+		if !s.plain {
 			d.Config = c.Clone()
 			d.Normalize()
 		}
-		errs = d.conflicts(d.own, plain)
+		errs = d.conflicts(d.own, s.plain)
 	}
 	return d, errors.Join(errs...)
 }
@@ -189,7 +190,10 @@ func (f Format) problems(c *Config) (errs []error) {
 }
 
 // peerProblems lists what a format cannot say of the peers.
-func (f Format) peerProblems(peers []Peer) (errs []error) {
+func (f Format) peerProblems(peers []Peer, s survey) (errs []error) {
+	if f != UAPI && !s.sealed {
+		return nil
+	}
 	for k := range peers {
 		p := &peers[k]
 		if p.PresharedKey.IsZero() && p.PresharedDigest != (PresharedDigest{}) && f != NetworkdNetwork {

@@ -89,9 +89,9 @@ func NewMesh(format Format, servers []MeshServer, opts *MeshOptions) (*Mesh, err
 			errs = append(errs, &ValueError{Field: "MTU", Reason: reason})
 		}
 	}
-	problems, _ := all.survey()
-	errs = append(errs, problems...)
-	errs = append(errs, format.peerProblems(all.Peers)...)
+	s := all.survey()
+	errs = append(errs, s.errs...)
+	errs = append(errs, format.peerProblems(all.Peers, s)...)
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}

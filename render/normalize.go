@@ -41,7 +41,7 @@ func (c *Config) Normalize() {
 // normalized returns c itself if it is plainly in normal form, else a copy that
 // is.
 func (c *Config) normalized() *Config {
-	if _, plain := c.survey(); plain {
+	if c.survey().plain {
 		return c
 	}
 	c = c.Clone()

@@ -41,10 +41,14 @@ func Parse(data []byte, opts *ParseOptions) (*Config, error) {
 	// brackets from reserving much more than its size.
 	p.c.Peers = make([]Peer, 0, min(strings.Count(text, "["), len(text)/50))
 	for line := 1; text != ""; line++ {
-		var s string
-		s, text, _ = strings.Cut(text, "\n")
-		if key, err := p.line(strings.TrimSuffix(s, "\r")); err != nil {
-			return nil, &ParseError{Line: line, Key: key, Err: err}
+		s := text
+		if i := strings.IndexByte(text, '\n'); i >= 0 {
+			s, text = text[:i], text[i+1:]
+		} else {
+			text = ""
+		}
+		if k, err := p.line(strings.TrimSuffix(s, "\r")); err != nil {
+			return nil, &ParseError{Line: line, Key: k.String(), Err: err}
 		}
 	}
 	if err := p.end(); err != nil {
@@ -69,6 +73,16 @@ type parser struct {
 	seen         uint32         // keys of this section that may not come again
 	public       keys.PublicKey // from the comment beside a placeholder
 	peer         *Peer          // of the peer section
+	pool         []netip.Prefix // room for lists, so that not each is allocated
+	kept         strings.Builder
+}
+
+// keep copies s out of the text, which holds the private key and is to be
+// forgotten.
+func (p *parser) keep(s string) string {
+	n := p.kept.Len()
+	p.kept.WriteString(s)
+	return p.kept.String()[n:]
 }
 
 // end checks the file as a whole.
@@ -83,14 +97,14 @@ func (p *parser) end() error {
 	if c.Interface.PrivateKey.IsZero() {
 		c.Interface.PublicKey = p.public
 	}
-	errs, plain := c.survey()
-	if len(errs) == 0 {
-		if !plain {
-			c.Normalize()
-		}
-		errs = c.conflicts(c.Interface.PublicKey, plain)
+	s := c.survey()
+	if len(s.errs) > 0 {
+		return errors.Join(s.errs...)
 	}
-	return errors.Join(errs...)
+	if !s.plain {
+		c.Normalize()
+	}
+	return errors.Join(c.conflicts(c.Interface.PublicKey, s.plain)...)
 }
 
 func (p *parser) endSection() error {
@@ -105,55 +119,66 @@ func (p *parser) endSection() error {
 
 // line takes one line without its end, and returns the key that an error is
 // about.
-func (p *parser) line(s string) (string, error) {
-	comment := ""
-	for i := range len(s) {
-		if s[i] == '#' {
-			s, comment = s[:i], s[i:]
-			if err := checkComment(comment); err != nil {
-				return "", err
-			}
-			break
+func (p *parser) line(s string) (key, error) {
+	s, comment := s, ""
+	plain := printable(s)
+	if i := strings.IndexByte(s, '#'); i >= 0 {
+		s, comment = s[:i], s[i:]
+	}
+	if !plain {
+		if strings.ContainsFunc(s, func(r rune) bool { return r < 0x20 && r != '\t' || r > 0x7e }) {
+			return keyNone, errors.New("character other than printable ASCII")
 		}
-		if s[i] < 0x20 && s[i] != '\t' || s[i] > 0x7e {
-			return "", errors.New("character other than printable ASCII")
+		// Some clients take these for the end of the line and so of the comment.
+		if !utf8.ValidString(comment) || strings.ContainsFunc(comment, func(r rune) bool {
+			return r < 0x20 && r != '\t' || r >= 0x7f && r < 0xa0 || r == 0x2028 || r == 0x2029
+		}) {
+			return keyNone, errors.New("control character or line separator in a comment")
 		}
 	}
 	s = trim(s)
 	if s == "" {
-		return "", p.comment(comment)
+		return keyNone, p.comment(comment)
 	}
 	if s[0] == '[' {
-		return "", p.header(s)
+		return keyNone, p.header(s)
 	}
-	name, value, ok := strings.Cut(s, "=")
-	k := keyNamed(trim(name))
-	if !ok || k == keyNone {
-		return "", errors.New("neither a section nor a key that WireGuard knows")
+	i := strings.IndexByte(s, '=')
+	if i < 0 {
+		return keyNone, errors.New("neither a section nor a key")
 	}
-	if value = trim(value); value == "" {
-		return k.String(), errors.New("empty")
+	k, value := keyNamed(trim(s[:i])), trim(s[i+1:])
+	switch {
+	case k == keyNone:
+		return k, errors.New("key that WireGuard does not know")
+	case value == "":
+		return k, errors.New("empty")
+	case k.isHook() && comment != "":
+		return k, errors.New("a #, where some versions of wg-quick cut the command")
 	}
-	if k.isHook() && comment != "" {
-		return k.String(), errors.New("a #, where some versions of wg-quick cut the command")
-	}
-	return k.String(), p.set(k, value)
+	return k, p.set(k, value)
 }
 
-// checkComment refuses what some clients take for the end of the line and so
-// of the comment.
-func checkComment(s string) error {
-	for i := range len(s) {
-		if s[i] < 0x20 && s[i] != '\t' || s[i] > 0x7e {
-			if !utf8.ValidString(s) || strings.ContainsFunc(s, func(r rune) bool {
-				return r < 0x20 && r != '\t' || r >= 0x7f && r < 0xa0 || r == 0x2028 || r == 0x2029
-			}) {
-				return errors.New("control character or line separator in a comment")
-			}
-			return nil
+// printable reports whether s is printable ASCII, eight bytes at a time.
+func printable(s string) bool {
+	const ones = 0x0101010101010101
+	i := 0
+	for ; i+8 <= len(s); i += 8 {
+		w := uint64(s[i]) | uint64(s[i+1])<<8 | uint64(s[i+2])<<16 | uint64(s[i+3])<<24 |
+			uint64(s[i+4])<<32 | uint64(s[i+5])<<40 | uint64(s[i+6])<<48 | uint64(s[i+7])<<56
+		// The top bit of a byte comes from the byte itself, from adding one to 0x7f,
+		// or from a borrow below 0x20. A byte that is fine may look bad beside one
+		// that is not, never the other way round.
+		if (w|(w+ones)|(w-ones*0x20))&(ones*0x80) != 0 {
+			return false
 		}
 	}
-	return nil
+	for ; i < len(s); i++ {
+		if s[i] < 0x20 || s[i] > 0x7e {
+			return false
+		}
+	}
+	return true
 }
 
 // comment reads back what Append writes.
@@ -161,9 +186,9 @@ func (p *parser) comment(s string) (err error) {
 	name, ok := strings.CutPrefix(s, nameComment[1:])
 	switch {
 	case ok && p.section == interfaceSection && p.c.Name == "":
-		p.c.Name = strings.Clone(trim(name))
+		p.c.Name = p.keep(trim(name))
 	case ok && p.section == peerSection && p.peer.Name == "":
-		p.peer.Name = strings.Clone(trim(name))
+		p.peer.Name = p.keep(trim(name))
 	case p.section == interfaceSection && p.public.IsZero():
 		if text, ok := strings.CutPrefix(s, "# PublicKey = "); ok {
 			p.public, err = keys.ParsePublicKey(text)
@@ -213,11 +238,11 @@ func (p *parser) set(k key, value string) (err error) {
 	case keyFwMark:
 		i.FwMark, err = parseMark(value)
 	case keyAddress:
-		i.Addresses, err = parsePrefixes(i.Addresses, value)
+		i.Addresses, err = p.prefixes(i.Addresses, value)
 	case keyMTU:
 		i.MTU, err = parseUint[uint16](value, 10, 16)
 	case keyDNS:
-		err = i.parseDNS(value)
+		err = p.dns(value)
 	case keyTable:
 		i.Table, err = parseTable(value)
 	case keyPreUp:
@@ -233,14 +258,14 @@ func (p *parser) set(k key, value string) (err error) {
 			err = errors.New("neither true nor false")
 		}
 	case keyPublicKey:
-		p.peer.PublicKey, err = keys.ParsePublicKey(value)
+		p.peer.PublicKey, err = parsePublicKey(value)
 	case keyPresharedKey:
 		p.peer.PresharedKey, err = keys.ParsePresharedKey(value)
 	case keyAllowedIPs:
-		p.peer.AllowedIPs, err = parsePrefixes(p.peer.AllowedIPs, value)
+		p.peer.AllowedIPs, err = p.prefixes(p.peer.AllowedIPs, value)
 	case keyEndpoint:
 		p.peer.Endpoint, err = ParseEndpoint(value)
-		p.peer.Endpoint.Host = strings.Clone(p.peer.Endpoint.Host) // the text holds the private key
+		p.peer.Endpoint.Host = p.keep(p.peer.Endpoint.Host)
 	case keyPersistentKeepalive:
 		p.peer.Keepalive, err = parseKeepalive(value)
 	case keyNone:
@@ -252,36 +277,60 @@ func (p *parser) hook(list *[]string, cmd string) error {
 	if !p.hooks {
 		return errors.New("not allowed by the options")
 	}
-	*list = append(*list, strings.Clone(cmd))
+	*list = append(*list, p.keep(cmd))
 	return nil
 }
 
-func parsePrefixes(list []netip.Prefix, value string) ([]netip.Prefix, error) {
+// parsePublicKey is keys.ParsePublicKey without its allocations.
+func parsePublicKey(s string) (k keys.PublicKey, err error) {
+	if !digitTable().readKey((*[32]byte)(&k), s) {
+		return keys.ParsePublicKey(s) // says what is wrong
+	}
+	return keys.NewPublicKey(k[:])
+}
+
+// prefixes returns list with those of a value.
+func (p *parser) prefixes(list []netip.Prefix, value string) ([]netip.Prefix, error) {
+	if list == nil {
+		if len(p.pool) == 0 {
+			p.pool = make([]netip.Prefix, min(64, 1+cap(p.c.Peers)))
+		}
+		list = p.pool[:0:1]
+		p.pool = p.pool[1:]
+	}
 	for item := range strings.SplitSeq(value, ",") {
 		item = trim(item)
-		p, err := netip.ParsePrefix(item)
-		if err != nil {
-			a, err := netip.ParseAddr(item)
-			if err != nil || a.Zone() != "" {
-				return nil, errors.New("not a list of prefixes")
+		var prefix netip.Prefix
+		var err error
+		if strings.IndexByte(item, '/') >= 0 {
+			prefix, err = netip.ParsePrefix(item)
+		} else {
+			var a netip.Addr
+			a, err = netip.ParseAddr(item)
+			prefix = netip.PrefixFrom(a, a.BitLen())
+			if a.Zone() != "" { // which a prefix would drop
+				return nil, errors.New("address has a zone")
 			}
-			p = netip.PrefixFrom(a, a.BitLen())
 		}
-		if reason := prefixProblem(p); reason != "" {
+		if err != nil {
+			return nil, errors.New("not a list of prefixes")
+		}
+		if reason := prefixProblem(prefix); reason != "" {
 			return nil, errors.New(reason)
 		}
-		list = append(list, p)
+		list = append(list, prefix)
 	}
 	return list, nil
 }
 
-func (i *Interface) parseDNS(value string) error {
+func (p *parser) dns(value string) error {
+	i := &p.c.Interface
 	for item := range strings.SplitSeq(value, ",") {
 		item = trim(item)
 		if a, err := netip.ParseAddr(item); err == nil && a.Zone() == "" {
 			i.DNS = append(i.DNS, a)
 		} else if reason := domainProblem(item); reason == "" {
-			i.Search = append(i.Search, strings.Clone(item))
+			i.Search = append(i.Search, p.keep(item))
 		} else {
 			return errors.New("neither addresses nor search domains")
 		}

@@ -37,6 +37,7 @@ func put(dst []byte, w *word) []byte {
 type digits struct {
 	base64 [1 << 12]uint16 // two characters for 12 bits, the first in the low byte
 	octet  [256]uint32     // up to three digits, and their number in the high byte
+	value  [256]byte       // of a base64 character; 64 and more: none
 }
 
 //nolint:gochecknoglobals // tables that are built once and never change
@@ -45,6 +46,12 @@ var digitTable = sync.OnceValue(func() *digits {
 	for i := range d.base64 {
 		text := base64.StdEncoding.EncodeToString([]byte{byte(i >> 4), byte(i << 4)})
 		d.base64[i] = binary.LittleEndian.Uint16([]byte(text))
+	}
+	for i := range d.value {
+		d.value[i] = 0xff
+	}
+	for i, pair := range d.base64[:64] {
+		d.value[pair>>8] = byte(i) // the second character stands for the lower six bits
 	}
 	for i := range d.octet {
 		var b [4]byte
@@ -60,18 +67,41 @@ func (d *digits) putKey(dst []byte, k *[32]byte) []byte {
 	n := len(dst)
 	dst = dst[:n+44]
 	out := (*[44]byte)(dst[n:])
-	var v uint64
-	for i := range 5 {
-		v = binary.BigEndian.Uint64(k[6*i:])
-		binary.LittleEndian.PutUint16(out[8*i:], d.base64[v>>52])
-		binary.LittleEndian.PutUint16(out[8*i+2:], d.base64[v>>40&0xfff])
-		binary.LittleEndian.PutUint16(out[8*i+4:], d.base64[v>>28&0xfff])
-		binary.LittleEndian.PutUint16(out[8*i+6:], d.base64[v>>16&0xfff])
-	}
-	binary.LittleEndian.PutUint16(out[40:], d.base64[v>>4&0xfff])
-	binary.LittleEndian.PutUint16(out[42:], d.base64[v<<8&0xfff])
+	binary.LittleEndian.PutUint64(out[0:], d.eight(binary.BigEndian.Uint64(k[0:])))
+	binary.LittleEndian.PutUint64(out[8:], d.eight(binary.BigEndian.Uint64(k[6:])))
+	binary.LittleEndian.PutUint64(out[16:], d.eight(binary.BigEndian.Uint64(k[12:])))
+	binary.LittleEndian.PutUint64(out[24:], d.eight(binary.BigEndian.Uint64(k[18:])))
+	last := binary.BigEndian.Uint64(k[24:])
+	binary.LittleEndian.PutUint64(out[32:], d.eight(last))
+	binary.LittleEndian.PutUint32(out[40:], uint32(d.base64[last>>4&0xfff])|uint32(d.base64[last<<8&0xfff])<<16)
 	out[43] = '='
 	return dst
+}
+
+// eight returns the eight characters of the upper 48 bits.
+func (d *digits) eight(v uint64) uint64 {
+	return uint64(d.base64[v>>52]) | uint64(d.base64[v>>40&0xfff])<<16 | uint64(d.base64[v>>28&0xfff])<<32 | uint64(d.base64[v>>16&0xfff])<<48
+}
+
+// readKey reads 44 characters of base64, in the one form that WireGuard takes.
+// Like putKey it is for public keys.
+func (d *digits) readKey(k *[32]byte, s string) bool {
+	if len(s) != 44 || s[43] != '=' {
+		return false
+	}
+	var bad byte
+	four := func(s string) uint32 {
+		a, b, c, e := d.value[s[0]], d.value[s[1]], d.value[s[2]], d.value[s[3]]
+		bad |= a | b | c | e
+		return uint32(a)<<26 | uint32(b)<<20 | uint32(c)<<14 | uint32(e)<<8
+	}
+	for i := range 10 {
+		v := four(s[4*i : 4*i+4])
+		k[3*i], k[3*i+1], k[3*i+2] = byte(v>>24), byte(v>>16), byte(v>>8)
+	}
+	v := four(s[39:43]) // the last three characters, behind one that is done
+	k[30], k[31] = byte(v>>18), byte(v>>10)
+	return bad < 64 && v>>8&3 == 0
 }
 
 // putOctet writes a number below 256.

@@ -1,6 +1,7 @@
 package render
 
 import (
+	"encoding/binary"
 	"errors"
 	"net/netip"
 	"slices"
@@ -29,7 +30,7 @@ const (
 //
 // Names are never a problem, and neither is a missing private key.
 func (c *Config) Validate(t Target) error {
-	errs, _ := c.survey()
+	errs := c.survey().errs
 	i := &c.Interface
 	own := i.PublicKey
 	if !i.PrivateKey.IsZero() {
@@ -59,20 +60,26 @@ func (c *Config) Validate(t Target) error {
 	return errors.Join(errs...)
 }
 
-// survey lists the values that no client may see. It also reports whether c is
-// plainly in normal form: it is, and its prefixes prove by their [order] that
-// there are no doubles. Almost every config is built like that.
-func (c *Config) survey() (errs []error, plain bool) {
+// survey is what one pass over a config finds.
+type survey struct {
+	errs []error // values that no client may see
+	// plain: the config is in normal form, and its prefixes prove by their [order]
+	// that there are no doubles. Almost every config is built like that.
+	plain  bool
+	sealed bool // a preshared key is there by its digest only
+}
+
+func (c *Config) survey() survey {
 	i := &c.Interface
-	plain = true
+	s := survey{plain: true}
 	report := func(field, reason string) {
 		if reason != "" {
-			errs = append(errs, &ValueError{Field: field, Reason: reason})
+			s.errs = append(s.errs, &ValueError{Field: field, Reason: reason})
 		}
 	}
 	for _, p := range i.Addresses {
 		report("Address", prefixProblem(p))
-		plain = plain && !p.Addr().Is4In6()
+		s.plain = s.plain && !p.Addr().Is4In6()
 	}
 	for _, a := range i.DNS {
 		switch {
@@ -81,11 +88,11 @@ func (c *Config) survey() (errs []error, plain bool) {
 		case a.Zone() != "":
 			report("DNS", "address has a zone")
 		}
-		plain = plain && !a.Is4In6()
+		s.plain = s.plain && !a.Is4In6()
 	}
-	for _, s := range i.Search {
-		report("DNS", domainProblem(s))
-		plain = plain && lower(s)
+	for _, name := range i.Search {
+		report("DNS", domainProblem(name))
+		s.plain = s.plain && lower(name)
 	}
 	if len(i.Search) > 0 && len(i.DNS) == 0 {
 		report("DNS", "search domains without a resolver, which Android drops")
@@ -103,12 +110,20 @@ func (c *Config) survey() (errs []error, plain bool) {
 		p := &c.Peers[k]
 		field, reason, normal := p.inspect()
 		if reason != "" {
-			errs = append(errs, &ValueError{Field: field, Peer: p.label(), Reason: reason})
+			s.errs = append(s.errs, &ValueError{Field: field, Peer: p.label(), Reason: reason})
 		}
-		plain = plain && normal && o.follows(p)
+		s.plain = s.plain && normal && o.follows(p)
+		s.sealed = s.sealed || p.PresharedKey.IsZero() && !isZero((*[32]byte)(&p.PresharedDigest))
 	}
 	report("MTU", i.mtuProblem(c.Peers))
-	return errs, plain && len(errs) == 0
+	s.plain = s.plain && len(s.errs) == 0
+	return s
+}
+
+// isZero compares words, not bytes, because it runs for each peer.
+func isZero(b *[32]byte) bool {
+	word := binary.LittleEndian.Uint64
+	return word(b[0:])|word(b[8:])|word(b[16:])|word(b[24:]) == 0
 }
 
 // mtuProblem says why the MTU is too low for an interface with these peers, or
@@ -145,7 +160,7 @@ func (c *Config) phoneProblems() (errs []error) {
 // inspect returns the first value of a peer that no client may see, or reports
 // whether allowed IPs and endpoint are in normal form, save for their order.
 func (p *Peer) inspect() (field, reason string, normal bool) {
-	if p.PublicKey.IsZero() {
+	if isZero((*[32]byte)(&p.PublicKey)) {
 		return "PublicKey", "missing", false
 	}
 	normal = true
