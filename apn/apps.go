@@ -3,6 +3,7 @@ package apn
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -75,7 +76,7 @@ func (t *tx) addApp(app string, opts *AppOptions) error {
 func poolError(field string, err error) error {
 	switch {
 	case errors.Is(err, ipam.ErrExhausted):
-		return errors.Join(ErrExhausted, err)
+		return fmt.Errorf("%w: %w", ErrExhausted, err)
 	case errors.Is(err, ipam.ErrInvalid), errors.Is(err, ipam.ErrNotInPool), errors.Is(err, ipam.ErrOverlap),
 		errors.Is(err, ipam.ErrExcluded), errors.Is(err, ipam.ErrTaken):
 		return invalid(field, err.Error(), err)

@@ -3,6 +3,7 @@ package apn
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"strings"
 	"time"
@@ -87,13 +88,13 @@ func (t *tx) lease(k lease.Key, d time.Duration, live int) (l lease.Lease, isNew
 func leaseError(err error) error {
 	switch {
 	case errors.Is(err, lease.ErrLimit):
-		return errors.Join(ErrExhausted, err)
+		return fmt.Errorf("%w: %w", ErrExhausted, err)
 	case errors.Is(err, lease.ErrDuration):
 		return invalid("duration", err.Error(), err)
 	case errors.Is(err, lease.ErrSource):
 		return invalid("sources", err.Error(), err)
 	case errors.Is(err, lease.ErrExpired):
-		return errors.Join(ErrNotFound, err)
+		return fmt.Errorf("%w: %w", ErrNotFound, err)
 	default:
 		return err
 	}
