@@ -8,6 +8,8 @@ type Delta struct {
 	From, To uint32   // serials
 	Removed  []Record // in canonical order
 	Added    []Record // in canonical order
+
+	was, is wireRR // the SOA
 }
 
 // Empty reports whether both states hold the same.
@@ -22,7 +24,7 @@ func Diff(was, is *Zone) Delta {
 		names := is.touched()
 		before, after = was.at(names), is.at(names)
 	}
-	d := Delta{From: was.s.serial, To: is.s.serial}
+	d := Delta{From: was.s.serial, To: is.s.serial, was: was.soa(), is: is.soa()}
 	gone := map[Record]bool{}
 	for r := range before {
 		gone[r] = true

@@ -2,7 +2,6 @@ package dnszone_test
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -106,7 +105,7 @@ func FuzzConfigNeverPanics(f *testing.F) {
 		}, 1, nil)
 		if err != nil {
 			var bad *dnszone.ConfigError
-			require.True(t, errors.As(err, &bad))
+			require.ErrorAs(t, err, &bad)
 			return
 		}
 		for z := range set.Zones() {

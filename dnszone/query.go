@@ -26,6 +26,24 @@ const (
 	BadVers  Rcode = 16
 )
 
+// A Question is what a query asks.
+type Question struct {
+	Name  string // with the final dot, in lower case
+	Type  Type
+	Class uint16
+	RD    bool // recursion desired
+}
+
+// ParseQuestion reads the question of query. It reports false for whatever
+// [Set.AppendReply] drops or finds malformed, and for other opcodes than QUERY.
+func ParseQuestion(msg []byte) (Question, bool) {
+	var q query
+	if len(msg) < headerLen || msg[2]&bitQR != 0 || !q.parse(msg) || q.opcode != 0 {
+		return Question{}, false
+	}
+	return Question{Name: nameText(q.name[:q.size]), Type: q.typ, Class: q.class, RD: msg[2]&bitRD != 0}, true
+}
+
 // query is what an answer depends on.
 type query struct {
 	end    int // of the question; that of the header if there is none to speak of

@@ -78,8 +78,7 @@ func (z *Zone) records() iter.Seq2[[]byte, wireRR] {
 	return func(yield func([]byte, wireRR) bool) {
 		s, d := z.s, z.s.defs[z.z]
 		owner := []byte(d.origin)
-		soa, _ := cutRR(s.appendSOA([]byte{ownerPtr >> 8, ownerPtr & 0xff}, z.z))
-		if !yield(owner, soa) {
+		if !yield(owner, z.soa()) {
 			return
 		}
 		var list []wireRR
@@ -99,6 +98,11 @@ func (z *Zone) records() iter.Seq2[[]byte, wireRR] {
 			}
 		}
 	}
+}
+
+func (z *Zone) soa() wireRR {
+	rr, _ := cutRR(z.s.appendSOA([]byte{ownerPtr >> 8, ownerPtr & 0xff}, z.z))
+	return rr
 }
 
 // names returns the apex and all names below it in canonical order.
