@@ -1,6 +1,7 @@
 package ipam
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -43,11 +44,11 @@ func (p *Pool) Acquire(now time.Time, app, owner string, opts *AcquireOptions) (
 	if opts == nil {
 		opts = &AcquireOptions{}
 	}
-	a, c, err := p.acquire(p.clock(now), app, owner, opts, false)
+	got, c, err := p.acquire(now, app, owner, opts, false)
 	if err != nil {
 		return Assignment{}, Change{}, fmt.Errorf("ipam: acquire %q in %q: %w", owner, app, err)
 	}
-	return a, c, nil
+	return got, c, nil
 }
 
 // Move decides another address for owner: to, or if to is zero any other. The
@@ -58,101 +59,105 @@ func (p *Pool) Acquire(now time.Time, app, owner string, opts *AcquireOptions) (
 // If owner holds no address, the error wraps [ErrNotFound]; otherwise it fails
 // as [Pool.Acquire] does.
 func (p *Pool) Move(now time.Time, app, owner string, to netip.Addr) (Assignment, Change, error) {
-	a, c, err := p.acquire(p.clock(now), app, owner, &AcquireOptions{At: to}, true)
+	got, c, err := p.acquire(now, app, owner, &AcquireOptions{At: to}, true)
 	if err != nil {
 		return Assignment{}, Change{}, fmt.Errorf("ipam: move %q in %q: %w", owner, app, err)
 	}
-	return a, c, nil
+	return got, c, nil
+}
+
+// acquisition is the decision about one owner's addresses.
+type acquisition struct {
+	*Pool
+	now   int64
+	app   *app
+	owner string
+	at    u128 // the address that the caller wants, if chosen
+	holding
+	chosen, grow, move bool
+
+	picks [2]pick // by family
+	draft
+	grown bool
 }
 
 // holding is what the entries of an owner say, by family.
 type holding struct {
-	live [2]*entry
-	rest [2]*entry // released last
-	gen  uint64    // the highest so far
+	live   [2]*entry
+	rest   [2]*entry // the latest that rests
+	latest uint64    // the highest generation so far
 }
 
 func (p *Pool) holding(a *app, owner string) (h holding) {
 	for e := range p.owned(a, owner) {
-		f := familyOf(e.at)
-		h.gen = max(h.gen, e.gen)
-		switch old := h.rest[f]; {
-		case e.released == 0:
-			if h.live[f] == nil || e.at.cmp(h.live[f].at) < 0 {
-				h.live[f] = e
-			}
-		case old == nil || e.released > old.released || (e.released == old.released && e.at.cmp(old.at) < 0):
-			h.rest[f] = e
+		h.latest = max(h.latest, e.gen)
+		of := &h.live[familyOf(e.at)]
+		if e.released != 0 {
+			of = &h.rest[familyOf(e.at)]
+		}
+		if old := *of; old == nil || e.gen > old.gen || e.gen == old.gen && e.at.cmp(old.at) < 0 {
+			*of = e
 		}
 	}
 	return h
 }
 
-func (p *Pool) acquire(now int64, name, owner string, opts *AcquireOptions, move bool) (Assignment, Change, error) {
-	var none Assignment
-	if err := checkName("app", name); err != nil {
-		return none, Change{}, err
+// gen returns the generation of the live assignment, 0 if there is none.
+func (h *holding) gen() uint64 {
+	var gen uint64
+	for _, e := range h.live {
+		if e != nil {
+			gen = max(gen, e.gen)
+		}
 	}
-	if err := checkName("owner", owner); err != nil {
+	return gen
+}
+
+// pick is an address that has been chosen; without a range, none.
+type pick struct {
+	at     u128
+	in     *subrange
+	reuse  *entry    // the resting entry that it replaces
+	forget [2]*entry // rested entries that go with it
+}
+
+func (p *Pool) acquire(now time.Time, name, owner string, opts *AcquireOptions, move bool) (none Assignment, _ Change, _ error) {
+	if err := cmp.Or(checkName("app", name), checkName("owner", owner)); err != nil {
 		return none, Change{}, err
 	}
 	at, ok := boundary(opts.At)
-	chosen := opts.At.IsValid()
-	if chosen && !ok {
+	switch chosen := opts.At.IsValid(); {
+	case chosen && !ok:
 		return none, Change{}, fmt.Errorf("%v has a zone: %w", opts.At, ErrInvalid)
-	}
-	a := p.apps[name]
-	if a == nil || len(a.held(p.primary())) == 0 {
+	case len(p.apps[name].held(p.primary())) == 0:
 		return none, Change{}, fmt.Errorf("no subnet: %w", ErrNotFound)
-	}
-	if chosen && !p.active(familyOf(at)) {
+	case chosen && !p.active(familyOf(at)):
 		return none, Change{}, fmt.Errorf("%v: %w", opts.At, ErrNotInPool)
 	}
-	h := p.holding(a, owner)
-	if move && h.live[0] == nil && h.live[1] == nil {
+	q := acquisition{
+		Pool: p, now: p.clock(now), app: p.apps[name], owner: owner, at: at,
+		chosen: opts.At.IsValid(), grow: opts.AutoGrow, move: move,
+	}
+	q.holding = p.holding(q.app, owner)
+	if move && q.gen() == 0 {
 		return none, Change{}, fmt.Errorf("no address: %w", ErrNotFound)
 	}
-
-	d := draft{steps: make([]Step, 0, 1)}
 	var got [2]u128
-	var picks [2]*pick
-	for f := range p.fam {
-		list := a.held(f)
-		if h.live[f] != nil {
-			got[f] = h.live[f].at
+	for f := range q.picks {
+		if e := q.live[f]; e != nil {
+			got[f] = e.at
 		}
-		want := chosen && familyOf(at) == f
-		if len(list) == 0 && !want {
-			continue
-		}
-		switch {
-		case h.live[f] != nil && want && at == got[f], h.live[f] != nil && !want && (!move || chosen):
-			continue
-		case h.live[f] != nil && !move:
-			return none, Change{}, fmt.Errorf("it holds %v: %w", got[f].addr(), ErrInUse)
-		}
-		var k pick
-		var err error
-		switch {
-		case want:
-			k, err = p.pin(a, owner, at, now)
-		case !move && p.sticky(a, h.rest[f]):
-			k = pick{at: h.rest[f].at, in: a.around(h.rest[f].at), reuse: h.rest[f]}
-		default:
-			k, err = p.pick(&d, now, a, f, list, owner, opts.AutoGrow)
-		}
+		k, err := q.pick(f)
 		if err != nil {
 			return none, Change{}, err
 		}
-		got[f], picks[f] = k.at, &k
+		if q.picks[f] = k; k.in != nil {
+			got[f] = k.at
+		}
 	}
-
-	gen := h.gen
-	if picks[0] != nil || picks[1] != nil {
-		gen = p.write(&d, now, a, owner, h, picks)
-	}
-	c := d.change()
-	if opts.AutoGrow {
+	gen := q.write()
+	c := q.change()
+	if q.grown {
 		c = Join(c) // an address of a rested range may both go and come
 	}
 	return Assignment{name, owner, p.addrsOf(got), gen}, c, nil
@@ -173,76 +178,84 @@ func (p *Pool) addrsOf(at [2]u128) []netip.Addr {
 	return addrs
 }
 
-// sticky reports whether a former owner's address can come back to it.
-func (p *Pool) sticky(a *app, e *entry) bool {
-	if e == nil {
-		return false
+// pick chooses the address of family f, none if it stays as it is.
+func (q *acquisition) pick(f int) (pick, error) {
+	list := q.app.held(f)
+	has := q.live[f] != nil
+	wants := q.chosen && familyOf(q.at) == f
+	switch {
+	case wants && has && q.at == q.live[f].at,
+		!wants && has && (!q.move || q.chosen),
+		!wants && len(list) == 0:
+		return pick{}, nil
+	case wants && has && !q.move:
+		return pick{}, fmt.Errorf("it holds %v: %w", q.live[f].at.addr(), ErrInUse)
+	case wants:
+		return q.pin()
 	}
-	r := a.around(e.at)
-	return r != nil && r.released == 0 && !r.closed && r.class(e.at.minus(r.base)) == usable
-}
-
-// pick is an address that has been chosen.
-type pick struct {
-	at     u128
-	in     *subrange
-	reuse  *entry    // the resting entry that it replaces
-	forget [2]*entry // rested entries that go with it
-}
-
-// pin chooses the address that the caller wants.
-func (p *Pool) pin(a *app, owner string, at u128, now int64) (pick, error) {
-	r := a.around(at)
-	if r == nil || r.released != 0 || r.closed {
-		return pick{}, fmt.Errorf("%v is not in the app's subnet: %w", at.addr(), ErrNotInPool)
-	}
-	switch r.class(at.minus(r.base)) {
-	case excluded:
-		return pick{}, fmt.Errorf("%v (%s): %w", at.addr(), p.holesOf(span{at, 128})[0].reason, ErrExcluded)
-	case reserved:
-		return pick{}, fmt.Errorf("%v is reserved: %w", at.addr(), ErrExcluded)
-	default:
-	}
-	k := pick{at: at, in: r}
-	if id, ok := p.entryAt(at); ok {
-		e := p.entries.at(id)
-		switch own := p.ids[e.app] == a && e.owner == owner; {
-		case e.released == 0:
-			return pick{}, fmt.Errorf("%v belongs to another owner: %w", at.addr(), ErrTaken)
-		case !own && !p.rested(e.released, now):
-			return pick{}, fmt.Errorf("%v rests until %v: %w", at.addr(),
-				fromNano(e.released).Add(time.Duration(p.coolDown)), ErrTaken)
-		}
-		k.reuse = e
-	}
-	return k, nil
-}
-
-// pick chooses an address in the order of the Config. The two entries of a
-// range that have rested longest are candidates too once their rest is over;
-// of these, one that is not chosen is forgotten.
-func (p *Pool) pick(d *draft, now int64, a *app, f int, list []*subrange, owner string, autoGrow bool) (pick, error) {
-	var hash uint64
-	if p.hashed {
-		hash = hashOf(p.salt, a.name, owner)
-	}
-	if k, ok := p.pickIn(list, nil, now, hash); ok {
+	if k, ok := q.back(f); ok && !q.move {
 		return k, nil
 	}
-	if autoGrow {
-		c := p.carve(now, a.name, f)
+	hash := q.hash()
+	if k, ok := q.pickIn(list, nil, q.now, hash); ok {
+		return k, nil
+	}
+	if q.grow {
+		c := q.carve(q.now, q.app.name, f)
 		if list, ok := c.grow(list, 1); ok {
-			if k, ok := p.pickIn(list, c.rested, now, hash); ok {
-				c.steps(d, spansOf(list))
+			if k, ok := q.pickIn(list, c.rested, q.now, hash); ok {
+				c.steps(&q.draft, spansOf(list))
+				q.grown = true
 				return k, nil
 			}
 		}
 	}
-	return pick{}, p.exhausted(a.name, f)
+	return pick{}, q.exhausted(q.app.name, f)
 }
 
-// pickIn picks in the first range of list that has an address. Entries in the
-// ranges of gone do not count.
+// pin chooses the address that the caller wants.
+func (q *acquisition) pin() (pick, error) {
+	r := q.app.around(q.at)
+	if r == nil || r.released != 0 || r.closed {
+		return pick{}, fmt.Errorf("%v is not in the app's subnet: %w", q.at.addr(), ErrNotInPool)
+	}
+	switch r.class(q.at.minus(r.base)) {
+	case excluded:
+		return pick{}, fmt.Errorf("%v (%s): %w", q.at.addr(), q.holesOf(span{q.at, 128})[0].reason, ErrExcluded)
+	case reserved:
+		return pick{}, fmt.Errorf("%v is reserved: %w", q.at.addr(), ErrExcluded)
+	default:
+	}
+	k := pick{at: q.at, in: r}
+	if id, ok := q.entryAt(q.at); ok {
+		k.reuse = q.entries.at(id)
+		own := q.ids[k.reuse.app] == q.app && k.reuse.owner == q.owner
+		switch released := k.reuse.released; {
+		case released == 0:
+			return pick{}, fmt.Errorf("%v belongs to another owner: %w", q.at.addr(), ErrTaken)
+		case !own && !q.rested(released, q.now):
+			until := fromNano(released).Add(time.Duration(q.coolDown))
+			return pick{}, fmt.Errorf("%v rests until %v: %w", q.at.addr(), until.Format(time.RFC3339), ErrTaken)
+		}
+	}
+	return k, nil
+}
+
+// back chooses the address that the owner had last, if it still rests.
+func (q *acquisition) back(f int) (pick, bool) {
+	e := q.rest[f]
+	if e == nil {
+		return pick{}, false
+	}
+	r := q.app.around(e.at)
+	ok := r != nil && r.released == 0 && !r.closed && r.class(e.at.minus(r.base)) == usable
+	return pick{at: e.at, in: r, reuse: e}, ok
+}
+
+// pickIn picks in the first range of list that has an address. Candidates are
+// the next one that nobody holds, and the two that have rested longest if their
+// rest is over; of these, one that is not chosen is forgotten, so that rested
+// ones do not pile up. What is in the ranges of gone does not count as held.
 func (p *Pool) pickIn(list, gone []*subrange, now int64, hash uint64) (pick, bool) {
 	for _, r := range list {
 		if r.closed {
@@ -253,9 +266,8 @@ func (p *Pool) pickIn(list, gone []*subrange, now int64, hash uint64) (pick, boo
 		if !ok && start > 0 {
 			off, ok = p.vacant(r, gone, 0)
 		}
-		var k pick
-		forget := p.forgettable(r, now)
-		for _, e := range forget {
+		k := pick{in: r, forget: p.forgettable(r, now)}
+		for _, e := range k.forget {
 			if e == nil {
 				continue
 			}
@@ -267,12 +279,12 @@ func (p *Pool) pickIn(list, gone []*subrange, now int64, hash uint64) (pick, boo
 		if !ok {
 			continue
 		}
-		k.at, k.in, k.forget = r.base.add(off), r, forget
 		for i, e := range k.forget {
 			if e == k.reuse {
 				k.forget[i] = nil
 			}
 		}
+		k.at = r.base.add(off)
 		return k, true
 	}
 	return pick{}, false
@@ -307,20 +319,14 @@ func (p *Pool) forgettable(r *subrange, now int64) (list [2]*entry) {
 	return list
 }
 
-// start is the offset from which an owner's address is searched.
-func (r *subrange) start(hash uint64) uint64 {
-	n := r.window
-	if !r.base.is4() {
-		n = min(n, 1<<16)
+// hash is 64-bit FNV-1a over Config.Salt, app and owner with a zero byte between
+// them, the upper half folded onto the lower. With the order Lowest it is 0.
+func (q *acquisition) hash() uint64 {
+	if !q.hashed {
+		return 0
 	}
-	return hash & (n - 1)
-}
-
-// hashOf is 64-bit FNV-1a over the three texts with a zero byte between them,
-// the upper half folded onto the lower.
-func hashOf(salt, app, owner string) uint64 {
 	h := uint64(14695981039346656037)
-	for i, s := range [...]string{salt, app, owner} {
+	for i, s := range [...]string{q.salt, q.app.name, q.owner} {
 		if i > 0 {
 			h *= 1099511628211
 		}
@@ -331,43 +337,52 @@ func hashOf(salt, app, owner string) uint64 {
 	return h ^ h>>32
 }
 
-// write puts the picks of an assignment into d and returns its generation.
+// start is the offset from which an owner's address is searched.
+func (r *subrange) start(hash uint64) uint64 {
+	n := r.window
+	if !r.base.is4() {
+		n = min(n, 1<<16) // the bitmap reaches up to the highest
+	}
+	return hash & (n - 1)
+}
+
+// write puts the picks into the draft and returns the assignment's generation.
 //
 // A new generation is higher than any that the owner has had. What is forgotten
 // about others raises the range's generation, from which theirs go on.
-func (p *Pool) write(d *draft, now int64, a *app, owner string, h holding, picks [2]*pick) uint64 {
-	gen := h.liveGen()
-	added := gen > 0
-	for f, k := range picks {
-		if k == nil {
+func (q *acquisition) write() uint64 {
+	gen := q.gen()
+	anew := gen == 0
+	for f, k := range q.picks {
+		if k.in == nil {
 			continue
 		}
-		added = added && h.live[f] == nil // a family that the network has got since
+		anew = anew || q.live[f] != nil // else the network has got another family
 		for _, e := range [...]*entry{k.reuse, k.forget[0], k.forget[1]} {
-			if e != nil && e.owner != owner && e.gen > k.in.gen {
-				d.raise(k.in, e.gen)
+			if e != nil && e.owner != q.owner && e.gen > k.in.gen {
+				q.raise(k.in, e.gen)
 			}
 		}
 	}
-	if !added {
-		gen = max(d.highest(a), h.gen) + 1
+	if anew {
+		gen = max(q.highest(q.app), q.latest) + 1
 	}
-	for f, k := range picks {
-		if k == nil {
+	for f, k := range q.picks {
+		if k.in == nil {
 			continue
 		}
 		var before *Record
 		if k.reuse != nil {
-			before = p.recordOf(k.reuse)
+			before = new(q.recordOf(k.reuse))
 		}
-		d.put(before, &Record{App: a.name, Owner: owner, Addr: k.at.addr(), Gen: gen})
+		q.put(before, &Record{App: q.app.name, Owner: q.owner, Addr: k.at.addr(), Gen: gen})
 		for _, e := range k.forget {
 			if e != nil {
-				d.put(p.recordOf(e), nil)
+				q.put(new(q.recordOf(e)), nil)
 			}
 		}
-		if e := h.live[f]; e != nil {
-			p.release(d, e, now)
+		if e := q.live[f]; e != nil {
+			q.release(&q.draft, e, q.now)
 		}
 	}
 	return gen
@@ -383,7 +398,7 @@ func (d *draft) raise(r *subrange, gen uint64) {
 	}
 	after := r.record()
 	after.Gen = gen
-	d.put(r.record(), after)
+	d.put(new(r.record()), &after)
 }
 
 // highest returns the highest generation of a's ranges after d.

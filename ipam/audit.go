@@ -39,11 +39,11 @@ const (
 // again.
 func (p *Pool) Audit() []Problem {
 	var list []Problem
-	report := func(kind ProblemKind, r *Record, format string, args ...any) {
-		list = append(list, Problem{kind, *r, fmt.Sprintf(format, args...)})
+	report := func(kind ProblemKind, r Record, format string, args ...any) {
+		list = append(list, Problem{kind, r, fmt.Sprintf(format, args...)})
 	}
 	for _, s := range p.strays {
-		report(s.kind, &s.Record, "%s has another record", s.Key())
+		report(s.kind, s.Record, "%s has another record", s.Key())
 	}
 	var last *subrange // of those seen, the one that ends last
 	for _, r := range slices.SortedFunc(maps.Values(p.ranges), bySpan) {

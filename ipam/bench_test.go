@@ -51,14 +51,14 @@ func filled(n int) (ipam.Config, []ipam.Record) {
 const batch = 64
 
 // rows is the store.
-type rows map[string]ipam.Record
+type rows map[string]*ipam.Record
 
 func (s rows) commit(c ipam.Change) {
 	for _, st := range c.Steps {
 		if st.After == nil {
 			delete(s, st.Before.Key())
 		} else {
-			s[st.After.Key()] = *st.After
+			s[st.After.Key()] = st.After
 		}
 	}
 }
@@ -68,7 +68,7 @@ func run(b *testing.B, p *ipam.Pool, records []ipam.Record, command func(i int) 
 	b.Helper()
 	store := rows{}
 	for _, r := range records {
-		store[r.Key()] = r
+		store[r.Key()] = &r
 	}
 	batch := min(batch, len(records)-1)
 	done := make([]ipam.Change, 0, batch)
@@ -177,7 +177,6 @@ func BenchmarkLoad(b *testing.B) {
 		runtime.ReadMemStats(&before)
 		var p *ipam.Pool
 		for b.Loop() {
-			p = nil
 			p = load(b, cfg, records)
 		}
 		runtime.GC()

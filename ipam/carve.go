@@ -33,12 +33,18 @@ func (p *Pool) carve(now int64, app string, f int) carving {
 			c.rested = append(c.rested, r)
 		}
 	}
-	if len(c.rested) > 0 {
+	for _, r := range c.rested {
 		c.copy()
-		for _, r := range c.rested {
-			if t := c.trieOf(r.span); t != nil && !r.closed {
-				t.set(r.span, unused)
-				p.closeExcluded(t, r.span)
+		if t := c.trieOf(r.span); t != nil && !r.closed {
+			t.set(r.span, unused)
+			p.closeExcluded(t, r.span)
+		}
+	}
+	for _, r := range p.closed {
+		if !slices.Contains(c.rested, r) {
+			c.copy()
+			for _, t := range c.tries {
+				t.close(r.span)
 			}
 		}
 	}
@@ -65,8 +71,7 @@ func (c *carving) trieOf(s span) *trie {
 // unused reports whether s is in the pool and nothing in it is held.
 func (c *carving) unused(s span) bool {
 	t := c.trieOf(s)
-	return t != nil && t.unused(s) && !slices.ContainsFunc(c.noted, s.overlaps) &&
-		!slices.ContainsFunc(c.p.closed, func(r *subrange) bool { return r.overlaps(s) && !slices.Contains(c.rested, r) })
+	return t != nil && t.unused(s) && !slices.ContainsFunc(c.noted, s.overlaps)
 }
 
 func (c *carving) take(s span) { c.noted = append(c.noted, s) }
@@ -99,25 +104,18 @@ func (c *carving) find(ones int) (span, bool) {
 // fill takes the room of one prefix of length ones, in pieces if it has to be.
 // It reports false if the pool has less; what there is has been taken.
 func (c *carving) fill(ones int) (spans []span, all bool) {
-	longest := max(c.p.fam[c.f].max, ones)
-	want := uint64(1) << min(longest-ones, maxDepth) // in prefixes of the longest length
-	for n := ones; n <= longest; {
-		size := uint64(1) << (longest - n)
-		if size > want {
-			n++
-			continue
-		}
-		s, ok := c.find(n)
-		if !ok {
-			n++
-			continue
-		}
-		spans = append(spans, s)
-		if want -= size; want == 0 {
-			return spans, true
+	longest := c.p.fam[c.f].max
+	want := uint64(1) << (longest - ones) // in prefixes of the longest length
+	for n := ones; n <= longest; n++ {
+		for size := uint64(1) << (longest - n); size <= want; want -= size {
+			s, ok := c.find(n)
+			if !ok {
+				break
+			}
+			spans = append(spans, s)
 		}
 	}
-	return spans, false
+	return spans, want == 0
 }
 
 // grow returns list with at least room for n more addresses: first by doubling
@@ -184,10 +182,10 @@ func (c *carving) steps(d *draft, spans []span) {
 		case old == nil:
 			d.put(nil, after)
 		case old.app.name != c.app: // rested
-			d.put(old.record(), after)
+			d.put(new(old.record()), after)
 		case old.span != s:
 			after.Gen = old.gen
-			d.put(old.record(), after)
+			d.put(new(old.record()), after)
 		default:
 			continue
 		}
@@ -205,10 +203,10 @@ func (c *carving) steps(d *draft, spans []span) {
 			more--
 		}
 		for id := range c.p.inside(old) {
-			d.put(c.p.recordOf(c.p.entries.at(id)), nil)
+			d.put(new(c.p.recordOf(c.p.entries.at(id))), nil)
 		}
 		if !slices.ContainsFunc(spans, func(s span) bool { return s.base == old.base }) {
-			d.put(old.record(), nil)
+			d.put(new(old.record()), nil)
 		}
 	}
 }

@@ -285,13 +285,7 @@ func (p *Pool) exclude(list []Exclusion) {
 
 // closeExcluded marks the exclusions that meet s as used in t.
 func (p *Pool) closeExcluded(t *trie, s span) {
-	for _, x := range p.excluded {
-		switch {
-		case x.covers(s):
-			t.set(s, used)
-		case s.covers(x.span):
-			ones := min(x.ones, t.ones+maxDepth)
-			t.set(span{x.base.mask(ones), ones}, used)
-		}
+	for _, x := range p.holesOf(s) {
+		t.close(x.span)
 	}
 }

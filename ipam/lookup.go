@@ -51,7 +51,7 @@ func (p *Pool) assignment(e *entry) Assignment {
 		return Assignment{a.name, e.owner, p.addrsOf(at), e.gen}
 	}
 	h := p.holding(a, e.owner)
-	return Assignment{a.name, e.owner, p.addrsOf(h.liveAddrs()), h.liveGen()}
+	return Assignment{a.name, e.owner, p.addrsOf(h.liveAddrs()), h.gen()}
 }
 
 func (h *holding) liveAddrs() (at [2]u128) {
@@ -122,12 +122,12 @@ func (p *Pool) Records() iter.Seq[Record] {
 		ids := slices.AppendSeq(make([]uint32, 0, p.entries.len()), p.entries.all())
 		slices.SortFunc(ids, p.byAddr)
 		for _, id := range ids {
-			if !yield(*p.recordOf(p.entries.at(id))) {
+			if !yield(p.recordOf(p.entries.at(id))) {
 				return
 			}
 		}
 		for _, r := range slices.SortedFunc(maps.Values(p.ranges), bySpan) {
-			if !yield(*r.record()) {
+			if !yield(r.record()) {
 				return
 			}
 		}
@@ -142,11 +142,11 @@ func (p *Pool) Record(key string) (Record, bool) {
 	case !ok:
 	case kind == 'r':
 		if r := p.ranges[at]; r != nil {
-			return *r.record(), true
+			return r.record(), true
 		}
 	default:
 		if id, ok := p.entryAt(at); ok {
-			return *p.recordOf(p.entries.at(id)), true
+			return p.recordOf(p.entries.at(id)), true
 		}
 	}
 	return Record{}, false

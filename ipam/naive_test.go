@@ -480,7 +480,7 @@ func (n *naive) ReleaseSubnet(now time.Time, app string) (delta, error) {
 }
 
 // owned returns the records of an owner: the live one by family, the others
-// with the latest release first.
+// with the highest generation first.
 func (n *naive) owned(app, owner string) (live map[int]ipam.Record, rest []ipam.Record, gen uint64) {
 	live = map[int]ipam.Record{}
 	for _, r := range n.addrs {
@@ -495,7 +495,7 @@ func (n *naive) owned(app, owner string) (live map[int]ipam.Record, rest []ipam.
 		}
 	}
 	slices.SortFunc(rest, func(a, b ipam.Record) int {
-		return cmp.Or(b.Released.Compare(a.Released), a.Addr.Compare(b.Addr))
+		return cmp.Or(cmp.Compare(b.Gen, a.Gen), a.Addr.Compare(b.Addr))
 	})
 	return live, rest, gen
 }

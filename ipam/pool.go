@@ -236,8 +236,8 @@ func (p *Pool) owned(a *app, owner string) iter.Seq[*entry] {
 	}
 }
 
-func (p *Pool) recordOf(e *entry) *Record {
-	return &Record{App: p.ids[e.app].name, Owner: e.owner, Addr: e.at.addr(), Gen: e.gen, Released: fromNano(e.released)}
+func (p *Pool) recordOf(e *entry) Record {
+	return Record{App: p.ids[e.app].name, Owner: e.owner, Addr: e.at.addr(), Gen: e.gen, Released: fromNano(e.released)}
 }
 
 // boundary brings an address from outside into the form that is held.

@@ -35,7 +35,7 @@ func (p *Pool) addRange(r *Record, force bool) error {
 	p.ranges[s.base] = n
 	i, _ := slices.BinarySearchFunc(a.ranges[f], n, bySpan)
 	a.ranges[f] = slices.Insert(a.ranges[f], i, n)
-	p.rest(n)
+	p.enqueue(n)
 	return nil
 }
 
@@ -45,8 +45,8 @@ func byRelease(a, b *subrange) int {
 	return cmp.Or(cmp.Compare(a.released, b.released), a.base.cmp(b.base))
 }
 
-// rest puts a released range in line for the end of its cool-down.
-func (p *Pool) rest(r *subrange) {
+// enqueue puts a released range in line for the end of its cool-down.
+func (p *Pool) enqueue(r *subrange) {
 	if r.released != 0 {
 		q := &p.resting[familyOf(r.base)]
 		i, _ := slices.BinarySearchFunc(*q, r, byRelease)
@@ -54,8 +54,8 @@ func (p *Pool) rest(r *subrange) {
 	}
 }
 
-// wake undoes rest.
-func (p *Pool) wake(r *subrange) {
+// dequeue undoes enqueue.
+func (p *Pool) dequeue(r *subrange) {
 	if r.released != 0 {
 		q := &p.resting[familyOf(r.base)]
 		i, _ := slices.BinarySearchFunc(*q, r, byRelease)
@@ -80,14 +80,14 @@ func (p *Pool) holder(t *trie, s span, skip ...*subrange) (first *subrange) {
 
 func (p *Pool) dropRange(r *Record) error {
 	n := p.ranges[fromAddr(r.Prefix.Addr())]
-	if n == nil || !n.record().equal(r) {
+	if n == nil || !r.equal(new(n.record())) {
 		return stale(r)
 	}
 	if n.entries > 0 {
 		return fmt.Errorf("%v: %w", r.Prefix, ErrInUse)
 	}
 	p.leave(n)
-	p.wake(n)
+	p.dequeue(n)
 	delete(p.ranges, n.base)
 	f := familyOf(n.base)
 	i, _ := slices.BinarySearchFunc(n.app.ranges[f], n, bySpan)
@@ -110,22 +110,22 @@ func (p *Pool) leave(n *subrange) {
 // updateRange changes the length, the release or the generation of a range.
 func (p *Pool) updateRange(before, after *Record) error {
 	n := p.ranges[fromAddr(before.Prefix.Addr())]
-	if n == nil || !n.record().equal(before) {
+	if n == nil || !before.equal(new(n.record())) {
 		return stale(before)
 	}
 	if !after.Released.IsZero() && n.live > 0 {
 		return fmt.Errorf("%v: %w", before.Prefix, ErrInUse)
 	}
-	p.wake(n)
+	p.dequeue(n)
 	if s := spanOf(after.Prefix); s != n.span {
 		if err := p.resize(n, s); err != nil {
-			p.rest(n)
+			p.enqueue(n)
 			return err
 		}
 	}
 	n.gen, n.released = after.Gen, after.releasedNano()
 	p.seen = max(p.seen, n.released)
-	p.rest(n)
+	p.enqueue(n)
 	return nil
 }
 

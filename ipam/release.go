@@ -15,14 +15,14 @@ func (p *Pool) Release(now time.Time, app, owner string, gen uint64) (Change, er
 		return Change{}, nil
 	}
 	h := p.holding(a, owner)
-	has := h.liveGen()
+	has := h.gen()
 	if has == 0 {
 		return Change{}, nil
 	}
 	if gen != 0 && gen != has {
 		return Change{}, fmt.Errorf("ipam: release %q in %q: generation %d, now %d: %w", owner, app, gen, has, ErrStale)
 	}
-	d := draft{steps: make([]Step, 0, 1)}
+	var d draft
 	for _, e := range h.live {
 		if e != nil {
 			p.release(&d, e, p.clock(now))
@@ -34,23 +34,10 @@ func (p *Pool) Release(now time.Time, app, owner string, gen uint64) (Change, er
 // release puts the release of a live entry into d.
 func (p *Pool) release(d *draft, e *entry, now int64) {
 	if p.ids[e.app].around(e.at) == nil {
-		d.put(p.recordOf(e), nil) // an orphan has no place to rest in
+		d.put(new(p.recordOf(e)), nil) // an orphan has no place to rest in
 		return
 	}
-	r := new([2]Record)
-	r[0] = *p.recordOf(e)
-	r[1] = r[0]
-	r[1].Released = fromNano(now)
-	d.put(&r[0], &r[1])
-}
-
-// liveGen returns the generation of the live assignment, 0 if there is none.
-func (h *holding) liveGen() uint64 {
-	var gen uint64
-	for _, e := range h.live {
-		if e != nil {
-			gen = max(gen, e.gen)
-		}
-	}
-	return gen
+	after := p.recordOf(e)
+	after.Released = fromNano(now)
+	d.put(new(p.recordOf(e)), &after)
 }

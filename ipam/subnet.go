@@ -77,7 +77,7 @@ func (p *Pool) subnet(now int64, name string, opts *SubnetOptions) (Subnet, Chan
 			for _, r := range a.ranges[f] {
 				live := r.record()
 				live.Released = time.Time{}
-				d.put(r.record(), live)
+				d.put(new(r.record()), &live)
 			}
 			list = spansOf(a.ranges[f])
 			enough := func(s span) bool { return s.ones <= ones }
@@ -214,7 +214,7 @@ func (p *Pool) ReleaseSubnet(now time.Time, app string) (Change, error) {
 		for _, r := range a.held(f) {
 			gone := r.record()
 			gone.Released = fromNano(p.clock(now))
-			d.put(r.record(), gone)
+			d.put(new(r.record()), &gone)
 		}
 	}
 	return d.change(), nil

@@ -236,7 +236,7 @@ func (p *Pool) occupy(r *subrange, id uint32) {
 	}
 	r.count[r.class(off)]++
 	if words := off>>6 + 1 - r.taken.len()>>6; off >= r.taken.len() {
-		r.taken.level[0] = slices.Grow(r.taken.level[0], int(words)) //nolint:gosec // at most maxBits
+		r.taken.level[0] = slices.Grow(r.taken.level[0], int(words))
 	}
 	for off >= r.taken.len() {
 		r.taken.grow(r.blocked(r.taken.len() >> 6))
@@ -280,6 +280,6 @@ func (p *Pool) inside(r *subrange) iter.Seq[uint32] {
 	}
 }
 
-func (r *subrange) record() *Record {
-	return &Record{App: r.app.name, Prefix: r.prefix(), Gen: r.gen, Released: fromNano(r.released)}
+func (r *subrange) record() Record {
+	return Record{App: r.app.name, Prefix: r.prefix(), Gen: r.gen, Released: fromNano(r.released)}
 }

@@ -49,6 +49,17 @@ func (t *trie) set(s span, to uint32) {
 	t.top = t.put(t.top, 0, s, to)
 }
 
+// close makes what of s lies in t used, and what a node cannot tell apart from it.
+func (t *trie) close(s span) {
+	switch {
+	case s.covers(t.span):
+		t.set(t.span, used)
+	case t.covers(s):
+		ones := min(s.ones, t.ones+maxDepth)
+		t.set(span{s.base.mask(ones), ones}, used)
+	}
+}
+
 func (t *trie) put(i uint32, depth int, s span, to uint32) uint32 {
 	if i == to {
 		return to
