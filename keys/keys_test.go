@@ -17,13 +17,20 @@ var update = flag.Bool("update", false, "rewrite golden files")
 
 var now = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
+func kek(id string) *keystest.FakeKEK { return keystest.NewKEK(id) }
+
+func newDEK(tb testing.TB, k *keys.KEKSet, network string) keys.DEKRecord {
+	tb.Helper()
+	rec, err := keys.NewDEK(tb.Context(), k, network, 1, now)
+	require.NoError(tb, err)
+	return rec
+}
+
 // newRing returns an opened ring of the network "acme".
 func newRing(tb testing.TB) *keys.Ring {
 	tb.Helper()
-	set := keys.Multi(keystest.NewKEK("a"))
-	rec, err := keys.NewDEK(tb.Context(), set, "acme", 1, now)
-	require.NoError(tb, err)
-	ring, err := keys.OpenRing(tb.Context(), set, now, rec)
+	set := keys.Multi(kek("a"))
+	ring, err := keys.OpenRing(tb.Context(), set, now, newDEK(tb, set, "acme"))
 	require.NoError(tb, err)
 	return ring
 }
