@@ -19,6 +19,7 @@ import (
 	"github.com/apnkit/apnkit/apn"
 	"github.com/apnkit/apnkit/apn/apnhttp"
 	"github.com/apnkit/apnkit/apn/store"
+	"github.com/apnkit/apnkit/keys"
 	"github.com/apnkit/apnkit/keys/localkek"
 	"github.com/apnkit/apnkit/lease"
 )
@@ -39,15 +40,21 @@ var epoch = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
 func newAPI(tb testing.TB, edit func(*apnhttp.Config)) *api {
 	tb.Helper()
+	a := openAPI(tb, edit)
+	tb.Cleanup(func() { require.NoError(tb, a.ctl.Close()) })
+	return a
+}
+
+func openAPI(tb testing.TB, edit func(*apnhttp.Config)) *api {
+	tb.Helper()
 	a := &api{t: tb, from: "198.51.100.7:40000", now: new(atomic.Int64), log: new(lockedBuffer)}
 	a.now.Store(epoch.UnixNano())
 	clock := func() time.Time { return time.Unix(0, a.now.Load()).UTC() }
 	kek, err := localkek.New(bytes.Repeat([]byte{7}, 32))
 	require.NoError(tb, err)
 	log := slog.New(slog.NewJSONHandler(a.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	a.ctl, err = apn.Open(apn.Config{Store: store.NewMem(), KEK: kek, Now: clock, Logger: log, Lease: lease.Policy{Max: 48 * time.Hour}})
+	a.ctl, err = apn.Open(apn.Config{Store: store.NewMem(), KEK: keys.Multi(kek), Now: clock, Logger: log, Lease: lease.Policy{Max: 48 * time.Hour}})
 	require.NoError(tb, err)
-	tb.Cleanup(func() { _ = a.ctl.Close() })
 	cfg := apnhttp.Config{
 		Control: a.ctl, Authenticate: apnhttp.TokenAuth(a.ctl), Now: clock, Logger: log, Version: "1.2.3",
 		TrustedProxies: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")},
@@ -205,7 +212,7 @@ func (b *lockedBuffer) String() string {
 // them of the same name, and ada with a laptop, Developer on shop.
 func (a *api) fill() {
 	a.t.Helper()
-	a.post("/v1/networks", `{"name":"acme"}`).is(201)
+	a.post("/v1/networks", `{"name":"acme","prefixes":["10.20.0.0/16","fd12:3456:789a::/48"]}`).is(201)
 	a.post("/v1/networks/acme/import", `{"apps":[
 		{"name":"shop","servers":[{"name":"web-1","endpoint":"203.0.113.7"},{"name":"db-1"}]},
 		{"name":"blog","servers":[{"name":"web-1","endpoint":"[2001:db8::7]:51820"},{"name":"cache-1"}]}]}`).is(201)

@@ -4,9 +4,11 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/apnkit/apnkit/apn"
+	"github.com/apnkit/apnkit/ipam"
 )
 
 type network struct {
@@ -41,14 +43,18 @@ type memberNetwork struct {
 }
 
 type networkIn struct {
-	Name          string   `json:"name"`
-	Prefixes      []string `json:"prefixes"`
-	SubnetBits    int      `json:"subnet_bits"`
-	Suffix        string   `json:"suffix"`
-	Links         string   `json:"links"`
-	ListenPort    uint16   `json:"listen_port"`
-	Keepalive     string   `json:"keepalive"`
-	PresharedKeys *bool    `json:"preshared_keys"`
+	Name       string   `json:"name"`
+	Prefixes   []string `json:"prefixes"`
+	SubnetBits int      `json:"subnet_bits"`
+	Exclude    []struct {
+		Prefix string `json:"prefix"`
+		Reason string `json:"reason"`
+	} `json:"exclude"`
+	Suffix        string `json:"suffix"`
+	Links         string `json:"links"`
+	ListenPort    uint16 `json:"listen_port"`
+	Keepalive     string `json:"keepalive"`
+	PresharedKeys *bool  `json:"preshared_keys"`
 }
 
 func (c *call) addNetwork() error {
@@ -61,6 +67,10 @@ func (c *call) addNetwork() error {
 	var f fields
 	if in.Prefixes != nil {
 		opts.Prefixes = f.prefixes("prefixes", in.Prefixes)
+	}
+	for i, e := range in.Exclude {
+		at := fmt.Sprintf("exclude[%d].prefix", i)
+		opts.Exclude = append(slices.Clip(opts.Exclude), ipam.Exclusion{Prefix: f.prefix(at, e.Prefix), Reason: e.Reason})
 	}
 	if in.SubnetBits != 0 {
 		opts.SubnetBits = in.SubnetBits

@@ -74,6 +74,7 @@ func TestIdempotency(t *testing.T) {
 	const net = "/v1/networks/acme"
 	const key = "Idempotency-Key: 7d6b1e1c"
 	tests := []struct{ name, path, body, other string }{
+		{"network", "/v1/networks", `{"name":"new"}`, `{"name":"newer"}`},
 		{"app", net + "/apps", `{"name":"new"}`, `{"name":"newer"}`},
 		{"server", net + "/apps/shop/servers", `{"name":"web-9"}`, `{"name":"web-8"}`},
 		{"member", net + "/members", `{"name":"bob"}`, `{"name":"eve"}`},
@@ -97,7 +98,9 @@ func TestIdempotency(t *testing.T) {
 		require.Equal(t, "true", again.header.Get("Idempotency-Replayed"), tt.name)
 		require.JSONEq(t, string(first.body), string(again.body), tt.name)
 		require.Equal(t, first.header.Get("ETag"), again.header.Get("ETag"))
-		a.post(tt.path, other, key).problem(422, "invalid", "idempotency_key")
+		if tt.name != "network" { // another network has requests of its own
+			a.post(tt.path, other, key).problem(422, "invalid", "idempotency_key")
+		}
 		require.Equal(t, state, a.state(), tt.name)
 	}
 
@@ -341,7 +344,8 @@ func TestDefaults(t *testing.T) {
 	n := a.post("/v1/networks", `{"name":"one"}`).is(201).json()
 	require.Equal(t, []any{"lab.internal", "10s", true}, []any{n["suffix"], n["keepalive"], n["preshared_keys"]})
 	n = a.post("/v1/networks", `{"name":"two","suffix":"apn","keepalive":"0s","preshared_keys":false,"links":"none","listen_port":7000,
-		"prefixes":["10.9.0.0/16"],"subnet_bits":26}`).is(201).json()
+		"prefixes":["10.9.0.0/16"],"subnet_bits":26,"exclude":[{"prefix":"10.9.0.0/24","reason":"office"}]}`).is(201).json()
 	require.Equal(t, []any{"apn", "0s", false, "none", 7000.0}, []any{n["suffix"], n["keepalive"], n["preshared_keys"], n["links"], n["listen_port"]})
-	require.Equal(t, []any{"10.9.0.0/26"}, a.post("/v1/networks/two/apps", `{"name":"shop"}`).is(201).json()["subnets"])
+	subnets := a.post("/v1/networks/two/apps", `{"name":"shop"}`).is(201).json()["subnets"]
+	require.Regexp(t, `^\[10\.9\.[1-9][0-9]*\.[0-9]+/26\]$`, fmt.Sprint(subnets))
 }

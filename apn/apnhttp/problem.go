@@ -120,6 +120,7 @@ func (c *call) problemOf(err error) problem {
 	}
 	p.Detail = strings.TrimPrefix(err.Error(), "apn: ")
 	c.explain(&p, err)
+	p.Detail = strings.ReplaceAll(p.Detail, "\n", "; ") // joined errors
 	return p
 }
 
