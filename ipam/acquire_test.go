@@ -135,7 +135,7 @@ func TestAcquire(t *testing.T) {
 			p := one(t, tt.prefix, tt.cfg)
 			now := start
 			var got string
-			for _, step := range strings.FieldsSeq(tt.steps) {
+			for step := range strings.FieldsSeq(tt.steps) {
 				if d, err := time.ParseDuration(step); err == nil {
 					now = now.Add(d)
 					continue
