@@ -8,12 +8,13 @@
 // # The file
 //
 // The bucket "apnkit" holds the format version. Each space has a bucket of its
-// own, named "=" and the space, whose sequence is the revision. Its keys:
+// own, named "=" and the space, with these keys:
 //
-//	"k" key      ->  revision (8 bytes), CRC-32C (4), 1 or 0 for deleted (1), value
-//	"l" revision key  ->  nothing; one per row, for its newest revision
-//	"f"          ->  the revision below which deletions are forgotten
+//	"k" key           revision (8 bytes), CRC-32C (4), 1 or 0 for deleted (1), value
+//	"l" revision key  nothing; one per row, for its newest revision
+//	"r"               revision of the space (8), the one up to which deletions
+//	                  are forgotten (8), CRC-32C (4)
 //
-// Numbers are big endian. The checksum covers the key, the revision and the
-// rest of the row. Files of this format stay readable.
+// Numbers are big endian. The checksum of a row covers its key too, that of a
+// space its name. Files of this format stay readable.
 package boltstore

@@ -4,10 +4,12 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -24,7 +26,7 @@ type Options struct {
 	// file. Zero means 1 second.
 	Timeout time.Duration
 	// NoCheck opens an existing file without reading it from end to end first,
-	// which takes about a second per gigabyte. False means that it is checked.
+	// which takes one to two seconds per gigabyte. False means that it is checked.
 	NoCheck bool
 }
 
@@ -92,7 +94,7 @@ func (s *Store) Close() error {
 
 func open(path string, o Options) (*bbolt.DB, error) {
 	info, err := os.Stat(path)
-	created := errors.Is(err, os.ErrNotExist)
+	created := errors.Is(err, fs.ErrNotExist)
 	if !created && err != nil {
 		return nil, err
 	}
@@ -100,7 +102,7 @@ func open(path string, o Options) (*bbolt.DB, error) {
 		// Opening for writing may write, so look first.
 		db, err := openFile(path, o, true)
 		if err == nil {
-			err = errors.Join(guard(func() error { return db.View(check(o)) }), db.Close())
+			err = errors.Join(check(db, o), db.Close())
 		}
 		if err != nil {
 			return nil, err
@@ -110,11 +112,11 @@ func open(path string, o Options) (*bbolt.DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = guard(func() error { return db.Update(initialize) })
+	err = db.Update(initialize)
 	if err == nil && created {
 		err = syncFolder(path)
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, errIdle) {
 		return nil, errors.Join(err, db.Close())
 	}
 	return db, nil
@@ -123,17 +125,11 @@ func open(path string, o Options) (*bbolt.DB, error) {
 // openFile is bbolt.Open with errors of this package.
 func openFile(path string, o Options, readOnly bool) (*bbolt.DB, error) {
 	var db *bbolt.DB
-	var file *os.File
 	err := guard(func() (err error) {
 		db, err = bbolt.Open(path, 0o600, &bbolt.Options{
-			Timeout:         o.Timeout,
-			FreelistType:    bbolt.FreelistMapType,
-			PreLoadFreelist: true, // here, where guard catches what it trips over
-			ReadOnly:        readOnly,
-			OpenFile: func(name string, flag int, perm os.FileMode) (*os.File, error) {
-				file, err = os.OpenFile(name, flag, perm) //nolint:gosec // the caller names the file
-				return file, err
-			},
+			Timeout:      o.Timeout,
+			FreelistType: bbolt.FreelistMapType,
+			ReadOnly:     readOnly,
 		})
 		return err
 	})
@@ -144,19 +140,19 @@ func openFile(path string, o Options, readOnly bool) (*bbolt.DB, error) {
 		err = ErrLocked
 	case errors.Is(err, berrors.ErrInvalid):
 		err = ErrForeign
-	case errors.Is(err, berrors.ErrChecksum), errors.Is(err, berrors.ErrVersionMismatch):
-		err = fmt.Errorf("%w: %w", ErrDamaged, err)
-	}
-	if file != nil {
-		_ = file.Close() // a panic inside leaves it open, and locked
+	case !errors.As(err, new(*fs.PathError)) && !errors.As(err, new(syscall.Errno)):
+		err = fmt.Errorf("%w: %w", ErrDamaged, err) // bbolt's own complaint
 	}
 	return nil, err
 }
 
 // initialize marks a new file as one of this package.
 func initialize(tx *bbolt.Tx) error {
-	b, err := tx.CreateBucketIfNotExists([]byte("apnkit"))
-	if err != nil || b.Get([]byte("format")) != nil {
+	b, err := tx.CreateBucket([]byte("apnkit"))
+	if errors.Is(err, berrors.ErrBucketExists) {
+		return errIdle
+	}
+	if err != nil {
 		return err
 	}
 	return b.Put([]byte("format"), []byte(format))

@@ -3,7 +3,6 @@ package boltstore
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"fmt"
 
 	"go.etcd.io/bbolt"
@@ -13,14 +12,9 @@ import (
 
 // Get implements [store.Store].
 func (s *Store) Get(ctx context.Context, space string, keys ...string) (store.Page, error) {
-	return s.read(ctx, "get from", space, func(b *bbolt.Bucket, p *store.Page) error {
+	return s.read(ctx, "get from", space, func(b *bbolt.Bucket, _ store.Rev, p *store.Page) error {
 		for _, key := range keys {
-			k := rowKey(key)
-			row := b.Get(k)
-			if row == nil {
-				continue
-			}
-			e, err := decode(k, row)
+			e, err := row(b, key)
 			if err != nil {
 				return err
 			}
@@ -34,14 +28,14 @@ func (s *Store) Get(ctx context.Context, space string, keys ...string) (store.Pa
 
 // List implements [store.Store].
 func (s *Store) List(ctx context.Context, space, prefix, after string, limit int) (store.Page, error) {
-	return s.read(ctx, "list", space, func(b *bbolt.Bucket, p *store.Page) error {
-		c, past := b.Cursor(), rowKey(after)
-		for k, row := c.Seek(rowKey(max(prefix, after))); bytes.HasPrefix(k, rowKey(prefix)); k, row = c.Next() {
-			e, err := decode(k, row)
+	return s.read(ctx, "list", space, func(b *bbolt.Bucket, _ store.Rev, p *store.Page) error {
+		c, start := b.Cursor(), rowKey(prefix)
+		for k, v := c.Seek(rowKey(max(prefix, after))); bytes.HasPrefix(k, start); k, v = c.Next() {
+			e, err := decode(k, v)
 			if err != nil {
 				return err
 			}
-			if e.Value == nil || bytes.Equal(k, past) {
+			if e.Value == nil || e.Key == after {
 				continue
 			}
 			if p.More = limit > 0 && len(p.Entries) == limit; p.More {
@@ -55,8 +49,8 @@ func (s *Store) List(ctx context.Context, space, prefix, after string, limit int
 
 // Since implements [store.Store].
 func (s *Store) Since(ctx context.Context, space string, after store.Rev, limit int) (store.Page, error) {
-	return s.read(ctx, "read the changes of", space, func(b *bbolt.Bucket, p *store.Page) error {
-		if after < floor(b) {
+	return s.read(ctx, "read the changes of", space, func(b *bbolt.Bucket, floor store.Rev, p *store.Page) error {
+		if after < floor {
 			return fmt.Errorf("since %d: %w", after, store.ErrCompacted)
 		}
 		if after >= p.Rev {
@@ -64,7 +58,7 @@ func (s *Store) Since(ctx context.Context, space string, after store.Rev, limit 
 		}
 		c := b.Cursor()
 		for k, _ := c.Seek(logKey(after+1, "")); k != nil && k[0] == 'l'; k, _ = c.Next() {
-			e, err := newest(b, k)
+			e, err := logged(b, k)
 			if err != nil {
 				return err
 			}
@@ -80,18 +74,19 @@ func (s *Store) Since(ctx context.Context, space string, after store.Rev, limit 
 
 // read runs fn over one space, at one revision. A space without commits is an
 // empty page.
-func (s *Store) read(ctx context.Context, verb, space string, fn func(*bbolt.Bucket, *store.Page) error) (store.Page, error) {
+func (s *Store) read(ctx context.Context, verb, space string, fn func(b *bbolt.Bucket, floor store.Rev, p *store.Page) error) (store.Page, error) {
 	var p store.Page
 	err := s.usable(ctx)
 	if err == nil {
 		err = guard(func() error {
 			return s.db.View(func(tx *bbolt.Tx) error {
 				b := tx.Bucket(bucket(space))
-				if b == nil {
-					return nil
+				rev, floor, err := head(b, space)
+				if b == nil || err != nil {
+					return err
 				}
-				p.Rev = store.Rev(b.Sequence())
-				return fn(b, &p)
+				p.Rev = rev
+				return fn(b, floor, &p)
 			})
 		})
 	}
@@ -99,15 +94,4 @@ func (s *Store) read(ctx context.Context, verb, space string, fn func(*bbolt.Buc
 		return store.Page{}, fmt.Errorf("boltstore: %s %q: %w", verb, space, err)
 	}
 	return p, nil
-}
-
-// bucket is the name of the bucket of a space.
-func bucket(space string) []byte { return append([]byte{'='}, space...) }
-
-// floor is the revision up to which deletions are forgotten.
-func floor(b *bbolt.Bucket) store.Rev {
-	if v := b.Get([]byte{'f'}); len(v) == 8 {
-		return store.Rev(binary.BigEndian.Uint64(v))
-	}
-	return 0
 }

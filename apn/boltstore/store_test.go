@@ -17,6 +17,6 @@ func TestStore(t *testing.T) {
 		tb.Helper()
 		st, err := boltstore.Open(filepath.Join(dir, "rows.db"), nil)
 		require.NoError(tb, err)
-		return st
+		return st // the kit closes it
 	}, &storetest.Options{OneHandle: true})
 }
