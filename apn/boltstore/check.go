@@ -246,11 +246,11 @@ func (c *checker) free(freelist uint64) error {
 		count, ids = u64(ids), ids[8:]
 	}
 	for i := range count {
-		if id := u64(ids[8*i:]); c.used[id] {
+		id := u64(ids[8*i:])
+		if c.used[id] {
 			return fmt.Errorf("%w: page %d is used and free", ErrDamaged, id)
-		} else {
-			c.used[id] = true
 		}
+		c.used[id] = true
 	}
 	for id, used := range c.used {
 		if !used {

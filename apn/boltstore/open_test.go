@@ -223,7 +223,7 @@ func TestOpenBitFlips(t *testing.T) {
 	whole := damageable(t, path)
 	want := content(t, open(t, pristine(t, whole)))
 	rng := rand.New(rand.NewPCG(3, 3))
-	flips, found, older := 500, 0, 0
+	flips, found, older := 300, 0, 0
 	if testing.Short() {
 		flips = 100
 	}
@@ -259,7 +259,7 @@ func damageable(t *testing.T, path string) []byte {
 	t.Helper()
 	st, err := boltstore.Open(path, nil)
 	require.NoError(t, err)
-	var b store.Batch
+	b := store.Batch{Writes: []store.Write{set("long", strings.Repeat("l", 20_000))}} // several pages in one
 	for i := range 120 {
 		b.Writes = append(b.Writes, set(fmt.Sprintf("srv/shop/web-%d", i), strings.Repeat("x", 100)))
 	}

@@ -37,7 +37,7 @@ type Faults struct {
 // concurrent use. The same seed gives the same faults to the same sequence of
 // calls.
 type Chaos struct {
-	st     Store
+	st     waitingStore
 	faults Faults
 
 	mu   sync.Mutex
@@ -46,8 +46,7 @@ type Chaos struct {
 	late []lateCommit
 }
 
-// Store is what a [Chaos] wraps.
-type Store interface {
+type waitingStore interface {
 	store.Store
 	store.Waiter
 }
@@ -57,8 +56,8 @@ type lateCommit struct {
 	batch store.Batch
 }
 
-// NewChaos returns a Chaos over st.
-func NewChaos(st Store, seed uint64, f Faults) *Chaos {
+// NewChaos returns a Chaos over st, which has to be a [store.Waiter] too.
+func NewChaos(st waitingStore, seed uint64, f Faults) *Chaos {
 	return &Chaos{st: st, faults: f, rng: rand.New(rand.NewPCG(seed, 0))} //nolint:gosec // picks faults
 }
 
