@@ -47,7 +47,7 @@ func checkName(kind, s string) error {
 		ok = ok && s[i] > ' ' && s[i] < 0x7f
 	}
 	if !ok {
-		return fmt.Errorf("keys: %w: the name of a %s takes 1 to 200 bytes of printable ASCII without spaces", ErrFormat, kind)
+		return fmt.Errorf("keys: name of %s: %w: want 1 to 200 bytes of printable ASCII without spaces", kind, ErrFormat)
 	}
 	return nil
 }
@@ -138,12 +138,12 @@ func (v *Vault) list(ctx context.Context, network, prefix string, each func(Row)
 }
 
 // read opens an owner's history. A ring that misses a newer data key is opened
-// again.
+// again, as long as that brings newer ones.
 func (v *Vault) read(ctx context.Context, c Call, network, owner string, do func(*Ring, KeyHistory) error) error {
 	if err := checkName("owner", owner); err != nil {
 		return err
 	}
-	for last := false; ; last = true {
+	for newest := uint32(0); ; {
 		ring, err := v.Ring(ctx, network, c.Now)
 		if err != nil {
 			return err
@@ -157,9 +157,10 @@ func (v *Vault) read(ctx context.Context, c Call, network, owner string, do func
 			return fmt.Errorf("keys: read %q of %q: %w", owner, network, ErrNotFound)
 		}
 		err = do(ring, row.Keys)
-		if last || !errors.Is(err, ErrUnknownDEK) {
+		if !errors.Is(err, ErrUnknownDEK) || ring.Version() == newest {
 			return err
 		}
+		newest = ring.Version()
 		v.rings.Flush(network)
 	}
 }
