@@ -32,6 +32,10 @@ type Question struct {
 	Type  Type
 	Class uint16
 	RD    bool // recursion desired
+	EDNS  bool // the query has an OPT record
+	DO    bool // DNSSEC records wanted
+	Size  int  // octets that the client takes over UDP, at most [MaxUDP]
+	Len   int  // octets of header and question
 }
 
 // ParseQuestion reads the question of query. It reports false for whatever
@@ -41,7 +45,17 @@ func ParseQuestion(msg []byte) (Question, bool) {
 	if len(msg) < headerLen || msg[2]&bitQR != 0 || !q.parse(msg) || q.opcode != 0 {
 		return Question{}, false
 	}
-	return Question{Name: nameText(q.name[:q.size]), Type: q.typ, Class: q.class, RD: msg[2]&bitRD != 0}, true
+	return Question{
+		Name: nameText(q.name[:q.size]), Type: q.typ, Class: q.class, RD: msg[2]&bitRD != 0,
+		EDNS: q.edns, DO: q.do, Size: min(q.udp, MaxUDP), Len: q.end,
+	}, true
+}
+
+// AppendQuestion appends a question for the records of type t of name, which is
+// the root if it is no domain name.
+func AppendQuestion(dst []byte, name string, t Type) []byte {
+	wire, _ := parseName(name)
+	return append(append(dst, wire...), 0, byte(t>>8), byte(t), 0, classIN) //nolint:gosec // the octets of a number
 }
 
 // query is what an answer depends on.

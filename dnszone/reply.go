@@ -35,6 +35,21 @@ func (s *Set) AppendReply(dst, query []byte, via Transport) ([]byte, error) {
 	return r.append(dst, query), nil
 }
 
+// AppendError appends to dst a reply to query that has no records, only an
+// outcome; truncated tells the client to ask again over TCP. It is for servers
+// that have no answer to give, and drops what [Set.AppendReply] drops.
+func AppendError(dst, query []byte, rcode Rcode, truncated bool) ([]byte, error) {
+	if len(query) < headerLen || query[2]&bitQR != 0 {
+		return dst, ErrDrop
+	}
+	r := reply{base: len(dst)}
+	if !r.q.parse(query) {
+		rcode = FormErr
+	}
+	dst = append(dst, query[:r.q.end]...)
+	return r.finish(dst, query, rcode, byte(b2i(truncated))*bitTC, &spot{}, MaxUDP), nil //nolint:gosec // 0 or 1
+}
+
 // reply is one answer in the making.
 type reply struct {
 	s      *Set
@@ -81,16 +96,21 @@ func (r *reply) append(dst, msg []byte) []byte {
 		r.answer, r.auth, lost = 0, 0, spot{}
 		flags |= bitTC
 	}
-	if q.edns {
-		dst = r.appendOPT(dst, rcode, &lost, limit)
+	return r.finish(dst, msg, rcode, flags, &lost, limit)
+}
+
+// finish appends the OPT record and fills in the header.
+func (r *reply) finish(dst, msg []byte, rcode Rcode, flags byte, lost *spot, limit int) []byte {
+	if r.q.edns {
+		dst = r.appendOPT(dst, rcode, lost, limit)
 	}
 	h := dst[r.base:]
 	h[2] = bitQR | msg[2]&(opcodes|bitRD) | flags
 	h[3] = byte(rcode & 15)
-	put16(h[4:], b2i(head > headerLen))
+	put16(h[4:], b2i(r.q.end > headerLen))
 	put16(h[6:], r.answer)
 	put16(h[8:], r.auth)
-	put16(h[10:], b2i(q.edns))
+	put16(h[10:], b2i(r.q.edns))
 	return dst
 }
 

@@ -130,7 +130,7 @@ func TestParseQuestion(t *testing.T) {
 	t.Parallel()
 	q, ok := dnszone.ParseQuestion(ask("WeB.apn", dnszone.TypeAAAA, true))
 	require.True(t, ok)
-	require.Equal(t, dnszone.Question{Name: "web.apn.", Type: dnszone.TypeAAAA, Class: 1, RD: true}, q)
+	require.Equal(t, dnszone.Question{Name: "web.apn.", Type: dnszone.TypeAAAA, Class: 1, RD: true, EDNS: true, Size: 1232, Len: 25}, q)
 	notify := ask("apn", dnszone.TypeSOA, false)
 	notify[2] |= 4 << 3
 	response := ask("apn", dnszone.TypeSOA, false)

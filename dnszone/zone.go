@@ -164,12 +164,10 @@ type Answer struct {
 // lack the final dot. An Answer without records and with [NoError] means that
 // the name exists without records of type t.
 func (s *Set) Lookup(name string, t Type) Answer {
-	wire, err := parseName(name)
-	if err != nil {
+	if _, err := parseName(name); err != nil {
 		return Answer{Rcode: FormErr}
 	}
-	msg := append([]byte{0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0}, wire...)
-	msg = append(msg, 0, byte(t>>8), byte(t), 0, classIN) //nolint:gosec // the octets of a number
+	msg := AppendQuestion([]byte{0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0}, name, t)
 	r := reply{s: s, via: TCP}
 	msg = r.append(nil, msg)
 	a := Answer{Rcode: Rcode(msg[3] & 15)}
