@@ -12,8 +12,9 @@ import (
 )
 
 // Fingerprint identifies what a config means, without a secret in it: two
-// configs with the same fingerprint are [Config.Equal]. It may be logged. The
-// zero value is none.
+// configs with the same fingerprint are [Config.Equal], save for keys that one of
+// them has by its digest or public key only. It may be logged. The zero value is
+// none.
 type Fingerprint [32]byte
 
 // PresharedDigest stands for a preshared key in fingerprints. The zero value is

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net/netip"
 	"slices"
 	"strconv"
 
@@ -54,12 +55,14 @@ type Options struct {
 // refuses values that some client would misread and peers that exclude each
 // other, as joined [*ValueError] and [*ConflictError], and with
 // [ErrNoPrivateKey] a setconf or UAPI text without its private key. On an error
-// dst is returned unchanged. It does not allocate if c is in normal form, dst has
-// room, and c is a wg-quick, compact, setconf or UAPI text whose interface has
-// its PublicKey.
+// dst is returned unchanged.
 //
-// The text holds the private key. Grown buffers leave copies behind; pass a
-// buffer with room, or use [Format.WriteTo], to clear them.
+// Quick, Compact, SetConf and UAPI allocate nothing if dst has room, the
+// interface has its PublicKey, and c is in normal form with prefixes that rise
+// from peer to peer in each family, as addresses are usually handed out.
+//
+// The text holds the private key, and clearing it is up to the caller;
+// [Format.WriteTo] does.
 func (f Format) Append(dst []byte, c *Config, opts *Options) ([]byte, error) {
 	if opts == nil {
 		opts = &Options{}
@@ -139,9 +142,9 @@ func (d *draft) size(f Format) int {
 			n += 100
 		}
 		for _, a := range p.AllowedIPs {
-			n += 24
+			n += 32
 			if a.Addr().Is6() {
-				n += 36
+				n += 32
 			}
 		}
 	}
@@ -159,7 +162,8 @@ func prepare(f Format, c *Config, opts *Options) (draft, error) {
 		errs = append(errs, &ValueError{Field: "Hooks", Reason: "not allowed by the options"})
 	}
 	errs = append(errs, f.problems(c)...)
-	errs = append(errs, f.peerProblems(c.Peers, s)...)
+	secrets := f != NetworkdNetwork && (f != JSON || opts.Secrets)
+	errs = append(errs, f.peerProblems(c, secrets && s.sealed)...)
 	if len(errs) == 0 {
 		if !s.plain {
 			d.Config = c.Clone()
@@ -189,18 +193,26 @@ func (f Format) problems(c *Config) (errs []error) {
 	return errs
 }
 
-// peerProblems lists what a format cannot say of the peers.
-func (f Format) peerProblems(peers []Peer, s survey) (errs []error) {
-	if f != UAPI && !s.sealed {
+// peerProblems lists what a format cannot say of the peers. sealed means that
+// one has a preshared key that is needed and not at hand.
+func (f Format) peerProblems(c *Config, sealed bool) (errs []error) {
+	networkd := (f == NetworkdNetdev || f == NetworkdNetwork) && c.Interface.Table == TableAuto
+	if f != UAPI && !networkd && !sealed {
 		return nil
 	}
-	for k := range peers {
-		p := &peers[k]
-		if p.PresharedKey.IsZero() && p.PresharedDigest != (PresharedDigest{}) && f != NetworkdNetwork {
+	everything := func(p netip.Prefix) bool { return p.Bits() == 0 }
+	for k := range c.Peers {
+		p := &c.Peers[k]
+		if sealed && p.PresharedKey.IsZero() && p.PresharedDigest != (PresharedDigest{}) {
 			errs = append(errs, &ValueError{Field: "PresharedKey", Peer: p.label(), Reason: "not at hand"})
 		}
 		if f == UAPI && !p.Endpoint.IsZero() && !p.Endpoint.numeric() {
 			errs = append(errs, &ValueError{Field: "Endpoint", Peer: p.label(), Reason: "a host name, which UAPI does not resolve"})
+		}
+		// wg-quick keeps the tunnel's own packets off a default route by policy;
+		// networkd would send them into the tunnel.
+		if networkd && slices.ContainsFunc(p.AllowedIPs, everything) {
+			errs = append(errs, &ValueError{Field: "AllowedIPs", Peer: p.label(), Reason: "a default route, which networkd needs a Table for"})
 		}
 	}
 	return errs
@@ -232,6 +244,9 @@ func (f Format) String() string {
 func (f Format) Filename(c *Config) (string, error) {
 	if c.Name == "" {
 		return "", &ValueError{Field: "Name", Reason: "missing"}
+	}
+	if int(f) >= formats {
+		return "", fmt.Errorf("render: name file %v: unknown format", f)
 	}
 	ext := [formats]string{".conf", ".conf", ".conf", ".uapi", ".netdev", ".network", ".nmconnection", ".json"}
 	return InterfaceName(c.Name) + ext[f], nil

@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -206,7 +207,7 @@ func TestAppendRefuses(t *testing.T) {
 			c := device(t, shapes[7], 3)
 			tt.change(c)
 			for _, f := range []render.Format{render.Quick, render.Compact, render.SetConf, render.UAPI, render.JSON, render.NMKeyfile, render.NetworkdNetdev} {
-				dst, err := f.Append([]byte("before"), c, nil)
+				dst, err := f.Append([]byte("before"), c, &render.Options{Secrets: true})
 				require.Equal(t, "before", string(dst))
 				var value *render.ValueError
 				require.ErrorAs(t, err, &value)
@@ -326,9 +327,62 @@ func TestNoPrivateKey(t *testing.T) {
 	require.NotErrorIs(t, err, render.ErrNoQR)
 }
 
+func TestSealedPresharedKey(t *testing.T) {
+	t.Parallel()
+	c := device(t, shapes[7], 2)
+	c.Peers[1].PresharedDigest = render.DigestPreshared(c.Peers[1].PresharedKey)
+	c.Peers[1].PresharedKey = keys.PresharedKey{}
+	require.NoError(t, c.Validate(render.All))
+	text, err := render.JSON.Append(nil, c, nil) // has no secrets in it
+	require.NoError(t, err)
+	require.Contains(t, string(text), c.Fingerprint().String())
+	for _, f := range allFormats {
+		_, err = f.Append(nil, c, &render.Options{Secrets: true})
+		if f == render.NetworkdNetwork {
+			require.NoError(t, err)
+		} else {
+			require.ErrorContains(t, err, "PresharedKey: not at hand")
+		}
+	}
+}
+
+func TestNetworkdDefaultRoute(t *testing.T) {
+	t.Parallel()
+	c := device(t, shapes[0], 2)
+	c.Peers[0].AllowedIPs = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}
+	_, err := render.NetworkdNetdev.Append(nil, c, nil)
+	require.ErrorContains(t, err, "default route")
+	c.Interface.Table = 4242
+	_, err = render.NetworkdNetdev.Append(nil, c, nil)
+	require.NoError(t, err)
+}
+
+// TestDigits: all numbers that the fast writers know.
+func TestDigits(t *testing.T) {
+	t.Parallel()
+	c := device(t, shapes[4], 1)
+	p := &c.Peers[0]
+	var dst []byte
+	for port := range 65536 {
+		p.Endpoint.Port, p.Keepalive = uint16(max(port, 1)), time.Duration(port)*time.Second
+		p.AllowedIPs[0] = netip.PrefixFrom(netip.AddrFrom4([4]byte{byte(port), byte(port >> 4), byte(port >> 8), byte(port * 7)}), port%33).Masked()
+		var err error
+		dst, err = render.Compact.Append(dst[:0], c, nil)
+		require.NoError(t, err)
+		_, got, _ := strings.Cut(string(dst), "\nAllowedIPs=")
+		want := strings.TrimSuffix(p.AllowedIPs[0].String(), "/32") + "\nEndpoint=" + p.Endpoint.String()
+		if port > 0 {
+			want += "\nPersistentKeepalive=" + strconv.Itoa(port)
+		}
+		require.Equal(t, want, got)
+	}
+}
+
 func TestUnknownFormat(t *testing.T) {
 	t.Parallel()
 	_, err := render.Format(99).Append(nil, device(t, shapes[0], 1), nil)
+	require.ErrorContains(t, err, "unknown format")
+	_, err = render.Format(99).Filename(&render.Config{Name: "x"})
 	require.ErrorContains(t, err, "unknown format")
 	_, err = render.ParseFormat("wibble")
 	require.Error(t, err)
@@ -438,11 +492,19 @@ func TestWriteTo(t *testing.T) {
 	require.ErrorIs(t, err, full)
 }
 
+func skipIfNotCounting(t *testing.T) {
+	t.Helper()
+	if !countsAllocations {
+		t.Skip("allocations are not counted under the race detector")
+	}
+}
+
 type writer func(p []byte) (int, error)
 
 func (w writer) Write(p []byte) (int, error) { return w(p) }
 
 func TestAppendAllocatesNothing(t *testing.T) {
+	skipIfNotCounting(t)
 	for _, s := range shapes {
 		for _, f := range []render.Format{render.Quick, render.Compact, render.SetConf, render.UAPI} {
 			if s.hostName && f == render.UAPI {
@@ -460,6 +522,7 @@ func TestAppendAllocatesNothing(t *testing.T) {
 // TestAppendGrowsOnce: a buffer that is outgrown would stay behind with a key in
 // it.
 func TestAppendGrowsOnce(t *testing.T) {
+	skipIfNotCounting(t)
 	for _, s := range shapes {
 		for _, f := range allFormats {
 			if s.hostName && f == render.UAPI {
@@ -469,6 +532,17 @@ func TestAppendGrowsOnce(t *testing.T) {
 			for k := range c.Peers {
 				c.Peers[k].Name = strings.Repeat("x", 64)
 			}
+			p := &c.Peers[49]
+			for i := range 200 { // a peer that is mostly prefixes
+				a := netip.AddrFrom4([4]byte{250, 250, 250, byte(i)})
+				if s.v6 {
+					a = netip.AddrFrom16([16]byte{0xfd, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, byte(i)})
+				}
+				p.AllowedIPs = append(p.AllowedIPs, netip.PrefixFrom(a, a.BitLen()))
+			}
+			text, err := f.Append(nil, c, &render.Options{Secrets: true})
+			require.NoError(t, err)
+			require.Equal(t, f != render.NetworkdNetwork, strings.Contains(string(text), p.AllowedIPs[150].Addr().String()))
 			allocs := testing.AllocsPerRun(5, func() { _, _ = f.Append(nil, c, &render.Options{Secrets: true}) })
 			if f != render.JSON { // its names are quoted by the standard library
 				require.LessOrEqualf(t, allocs, 1.0, "%v %s", f, s.name)

@@ -78,20 +78,22 @@ func NewMesh(format Format, servers []MeshServer, opts *MeshOptions) (*Mesh, err
 		*p = s.Peer
 		p.AllowedIPs = slices.Clone(p.AllowedIPs)
 		p.PublicKey = d.own
+		if err != nil {
+			errs = append(errs, fmt.Errorf("render: mesh server %q: %w", p.label(), err))
+		}
 		if p.digest() != (PresharedDigest{}) {
 			errs = append(errs, &ValueError{Field: "PresharedKey", Peer: p.label(), Reason: "of one server; a mesh has one per pair"})
 		}
 		m.servers = append(m.servers, d)
-		errs = append(errs, err)
-	}
-	for i := range servers {
-		if reason := servers[i].Interface.mtuProblem(all.Peers); reason != "" {
-			errs = append(errs, &ValueError{Field: "MTU", Reason: reason})
-		}
 	}
 	s := all.survey()
 	errs = append(errs, s.errs...)
-	errs = append(errs, format.peerProblems(all.Peers, s)...)
+	errs = append(errs, format.peerProblems(all, false)...)
+	for i := range servers { // which may be too low for what the others have
+		if reason := servers[i].Interface.mtuProblem(all.Peers); reason != "" {
+			errs = append(errs, fmt.Errorf("render: mesh server %q: %w", all.Peers[i].label(), &ValueError{Field: "MTU", Reason: reason}))
+		}
+	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}

@@ -40,6 +40,7 @@ func Parse(data []byte, opts *ParseOptions) (*Config, error) {
 	// A peer takes at least a header and a public key; the bound keeps a file of
 	// brackets from reserving much more than its size.
 	p.c.Peers = make([]Peer, 0, min(strings.Count(text, "["), len(text)/50))
+	p.kept.Grow(len(text) / 8) // usual for names and hosts
 	for line := 1; text != ""; line++ {
 		s := text
 		if i := strings.IndexByte(text, '\n'); i >= 0 {

@@ -18,11 +18,8 @@ type word struct {
 	n    int
 }
 
-func wordOf(s string) word {
-	w := word{n: len(s)}
-	if copy(w.text[:], s) < len(s) {
-		panic("render: word too long: " + s)
-	}
+func wordOf(s string) (w word) {
+	w.n = copy(w.text[:], s)
 	return w
 }
 
@@ -96,11 +93,12 @@ func (d *digits) readKey(k *[32]byte, s string) bool {
 		return uint32(a)<<26 | uint32(b)<<20 | uint32(c)<<14 | uint32(e)<<8
 	}
 	for i := range 10 {
-		v := four(s[4*i : 4*i+4])
-		k[3*i], k[3*i+1], k[3*i+2] = byte(v>>24), byte(v>>16), byte(v>>8)
+		binary.BigEndian.PutUint32(k[3*i:], four(s[4*i:4*i+4])) // the next overwrites the fourth byte
 	}
 	v := four(s[39:43]) // the last three characters, behind one that is done
-	k[30], k[31] = byte(v>>18), byte(v>>10)
+	var tail [4]byte
+	binary.BigEndian.PutUint32(tail[:], v<<6)
+	k[30], k[31] = tail[0], tail[1]
 	return bad < 64 && v>>8&3 == 0
 }
 
