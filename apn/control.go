@@ -153,6 +153,8 @@ const (
 	// DefaultKeepalive keeps the mapping of common NATs and firewalls alive;
 	// wg(8) recommends it.
 	DefaultKeepalive = 25 * time.Second
+	// defaultBits is what ipam makes of a zero.
+	defaultBits = 24
 	// DefaultSuffix is the zone of server names.
 	DefaultSuffix = "apn"
 )
@@ -187,7 +189,7 @@ type NetworkInfo struct {
 	Name          string
 	CreatedAt     time.Time
 	Prefixes      []netip.Prefix
-	SubnetBits    int
+	SubnetBits    int // prefix length of an app's IPv4 subnet, as far as the pool allows
 	Suffix        string
 	Links         LinkPolicy
 	ListenPort    uint16
@@ -407,7 +409,7 @@ func (n *Network) Info() NetworkInfo {
 	r := s.net()
 	info := NetworkInfo{
 		Name: n.name, CreatedAt: r.Created, Prefixes: append([]netip.Prefix(nil), r.Pool.Prefixes...),
-		SubnetBits: r.Pool.Subnet4.Default, Suffix: r.Suffix, Links: r.Links, ListenPort: r.Port,
+		SubnetBits: cmp.Or(r.Pool.Subnet4.Default, defaultBits), Suffix: r.Suffix, Links: r.Links, ListenPort: r.Port,
 		Keepalive: max(r.Keepalive, 0), PresharedKeys: r.PSK, Epoch: r.Epoch, Rev: s.revOf(rowNet), Head: s.rev,
 		Apps: s.count(preApp), Servers: s.count(preSrv), Members: s.count(preMem), Devices: s.count(preDev),
 	}
