@@ -191,11 +191,14 @@ func (k *kit) sync() {
 		k.Skip("the data are not on a disk of this process")
 	}
 	strace, err := exec.LookPath("strace")
+	if err == nil { // it may be there and not be allowed to look
+		err = exec.CommandContext(k.Context(), strace, "-o", os.DevNull, strace, "-V").Run() //nolint:gosec // found in the path
+	}
 	if err != nil {
 		if os.Getenv("APN_REQUIRE") == "all" {
-			k.Fatal(err)
+			k.Fatalf("strace: %v", err)
 		}
-		k.Skip(err)
+		k.Skipf("strace: %v", err)
 	}
 	// Writers that all wait share at most one sync, so there is one per round
 	// of them; an adapter that joins nothing has one per commit.
