@@ -3,10 +3,8 @@ package ipam
 import (
 	"encoding/binary"
 	"fmt"
-	"io"
 	"math"
 	"net/netip"
-	"slices"
 )
 
 // Usable returns how many addresses of a range may be given out when none is
@@ -24,23 +22,6 @@ func Usable(p netip.Prefix) uint64 {
 		return size - r.edges(0, size)
 	}
 	return math.MaxUint64
-}
-
-// RandomULA draws a unique local /48 (RFC 4193, section 3.2) from r, which is
-// crypto/rand.Reader outside of tests. It avoids [DefaultExclusions].
-func RandomULA(r io.Reader) (netip.Prefix, error) {
-	exclude := DefaultExclusions()
-	for range 256 {
-		b := [16]byte{0: 0xfd}
-		if _, err := io.ReadFull(r, b[1:6]); err != nil {
-			return netip.Prefix{}, fmt.Errorf("ipam: random ULA: %w", err)
-		}
-		p := netip.PrefixFrom(netip.AddrFrom16(b), 48)
-		if !slices.ContainsFunc(exclude, func(x Exclusion) bool { return x.Prefix.Overlaps(p) }) {
-			return p, nil
-		}
-	}
-	return netip.Prefix{}, fmt.Errorf("ipam: random ULA: the reader is not random: %w", ErrInvalid)
 }
 
 // Derive6 returns the IPv6 address that goes with an IPv4 address: base with
