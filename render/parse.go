@@ -139,7 +139,8 @@ func (p *parser) line(s string) (key, error) {
 	}
 	s = trim(s)
 	if s == "" {
-		return keyNone, p.comment(comment)
+		p.comment(comment)
+		return keyNone, nil
 	}
 	if s[0] == '[' {
 		return keyNone, p.header(s)
@@ -182,8 +183,8 @@ func printable(s string) bool {
 	return true
 }
 
-// comment reads back what Append writes.
-func (p *parser) comment(s string) (err error) {
+// comment reads back what Append writes. Other comments mean nothing.
+func (p *parser) comment(s string) {
 	name, ok := strings.CutPrefix(s, nameComment[1:])
 	switch {
 	case ok && p.section == interfaceSection && p.c.Name == "":
@@ -192,10 +193,9 @@ func (p *parser) comment(s string) (err error) {
 		p.peer.Name = p.keep(trim(name))
 	case p.section == interfaceSection && p.public.IsZero():
 		if text, ok := strings.CutPrefix(s, "# PublicKey = "); ok {
-			p.public, err = keys.ParsePublicKey(text)
+			p.public, _ = keys.ParsePublicKey(text) // zero if it is none
 		}
 	}
-	return err
 }
 
 func (p *parser) header(s string) error {
