@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -107,6 +108,7 @@ func TestAcquire(t *testing.T) {
 		{"ipv6 far away", "fd00::/64", hour, "+a@fd00::ffff:ffff:ffff:ffff", "fd00::ffff:ffff:ffff:ffff"},
 		{"far away, twice", "fd00::/64", hour, "+a@fd00::ffff:0:0:1 +b@fd00::ffff:0:0:1", "taken"},
 		{"far away, released", "fd00::/64", hour, "+a@fd00::ffff:0:0:1 -a 1h +b@fd00::ffff:0:0:1", "fd00::ffff:0:0:1"},
+		{"very far away", "fd00::/48", hour, "+a@fd00:0:0:ffff::1 +b@fd00:0:0:fffe::1 -a >b@fd00:0:0:ffff::2", "fd00:0:0:ffff::2"},
 		{"chosen", "10.0.0.0/24", hour, "+a@10.0.0.77", "10.0.0.77"},
 		{"chosen, IPv4-mapped", "10.0.0.0/24", hour, "+a@::ffff:10.0.0.77", "10.0.0.77"},
 		{"chosen, with a zone", "fd00::/64", hour, "+a@fd00::7%eth0", "invalid"},
@@ -408,4 +410,58 @@ func TestAllocations(t *testing.T) { //nolint:paralleltest // testing.AllocsPerR
 	} {
 		require.LessOrEqual(t, testing.AllocsPerRun(100, tt.f), tt.want, tt.name)
 	}
+}
+
+// TestOrder: everything comes in a known order, and may be left early.
+func TestOrder(t *testing.T) {
+	t.Parallel()
+	p := one(t, "10.0.0.0/24", ipam.Config{Prefixes: pfx("10.1.0.0/16", "fd00::/48"), V6: ipam.Independent})
+	for i, at := range []string{"10.0.0.77", "10.0.0.9", "fd00::ffff:ffff:ffff:fff0", ""} {
+		a, _ := netip.ParseAddr(at)
+		must[ipam.Assignment](t, p)(p.Acquire(start, "app", fmt.Sprint(i), &ipam.AcquireOptions{At: a}))
+	}
+	must[ipam.Subnet](t, p)(p.Subnet(start, "a", nil))
+	must[ipam.Subnet](t, p)(p.Subnet(start, "z", nil))
+
+	var got []string
+	for a := range p.Assignments("app") {
+		got = append(got, a.Owner)
+		if len(got) == 3 {
+			break
+		}
+	}
+	require.Equal(t, []string{"2", "3", "1"}, got)
+	got = nil
+	for s := range p.Subnets() {
+		got = append(got, s.App)
+		if len(got) == 2 {
+			break
+		}
+	}
+	require.Equal(t, []string{"a", "app"}, got)
+	all := state(p)
+	require.True(t, slices.IsSortedFunc(all, func(a, b ipam.Record) int { return strings.Compare(a.Key(), b.Key()) }))
+	for n := 1; n <= len(all); n++ {
+		var some []ipam.Record
+		for r := range p.Records() {
+			if some = append(some, r); len(some) == n {
+				break
+			}
+		}
+		require.Equal(t, all[:n], some)
+	}
+	for range p.Assignments("nobody") {
+		t.Fail()
+	}
+	_, ok := p.Assignment("nobody", "1")
+	require.False(t, ok)
+	_, ok = p.Lookup(netip.Addr{})
+	require.False(t, ok)
+	_, ok = p.Lookup(netip.MustParseAddr("fe80::1%eth0"))
+	require.False(t, ok)
+	_, ok = p.Lookup(netip.MustParseAddr("::ffff:10.0.0.9"))
+	require.True(t, ok, "addresses are unmapped at the boundary")
+	got1, ok := p.Lookup(netip.MustParseAddr("FD00::FFFF:FFFF:FFFF:FFF0"))
+	require.True(t, ok, "spelling does not matter")
+	require.Equal(t, "2", got1.Owner)
 }

@@ -223,3 +223,65 @@ func TestErrorsAreDistinct(t *testing.T) {
 		}
 	}
 }
+
+func TestLoadErrors(t *testing.T) {
+	t.Parallel()
+	both := *rangeOf("shop", "10.0.0.0/24")
+	both.Addr = netip.MustParseAddr("10.0.0.2")
+	other := *addrOf("shop", "a", "10.0.0.2", 1)
+	other.Prefix = pfx("10.0.0.0/24")[0]
+	for _, tt := range []struct {
+		record ipam.Record
+		want   string
+	}{
+		{ipam.Record{}, "ipam: load: empty app: invalid"},
+		{ipam.Record{App: "shop"}, "ipam: load: range: not a valid prefix: invalid"},
+		{*rangeOf("shop", "10.0.0.7/24"), "ipam: load: range: 10.0.0.7/24 has host bits, the prefix is 10.0.0.0/24: invalid"},
+		{both, "ipam: load: range 10.0.0.0/24 has an address: invalid"},
+		{other, "ipam: load: address 10.0.0.2 has a prefix: invalid"},
+		{*addrOf("shop", "\xff", "10.0.0.2", 1), "ipam: load: owner is not UTF-8: invalid"},
+		{*addrOf("shop", "a", "10.0.0.2", 0), "ipam: load: address 10.0.0.2 has no generation: invalid"},
+		{*addrOf("shop", "a", "::ffff:10.0.0.2", 1), "ipam: load: address ::ffff:10.0.0.2: invalid"},
+		{ipam.Record{App: "shop", Owner: "a", Gen: 1}, "ipam: load: address invalid IP: invalid"},
+		{*released(rangeOf("shop", "10.0.0.0/24"), time.Unix(0, 0)), "ipam: load: released at 1970-01-01 00:00:00 +0000 UTC: invalid"},
+	} {
+		tt.record.Released = tt.record.Released.UTC()
+		_, err := ipam.Load(ipam.Config{Prefixes: pfx("10.0.0.0/8")}, -1, func(yield func(ipam.Record) bool) { yield(tt.record) })
+		require.EqualError(t, err, tt.want)
+		require.ErrorIs(t, err, ipam.ErrInvalid)
+	}
+	p, err := ipam.New(ipam.Config{Prefixes: pfx("10.0.0.0/8")})
+	require.NoError(t, err)
+	_, _, err = p.Subnet(start, "", nil)
+	require.ErrorIs(t, err, ipam.ErrInvalid)
+}
+
+// TestDerivedExclusions: an IPv4 address is not given out if the IPv6 address
+// that comes with it is excluded.
+func TestDerivedExclusions(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		exclude string
+		want    string
+	}{
+		{"fd12:3456:789a::a00:2/128", "10.0.0.3"},
+		{"fd12:3456:789a::a00:0/125", "10.0.0.8"},
+		{"fd12:3456:789a:1::/64", "10.0.0.2"}, // beside the derived ones
+		{"fd00::/8", "exhausted"},
+		{"fd12:3456:789a::/48", "exhausted"},
+		{"fd12:3456:789a::/96", "exhausted"},
+		{"fd13::/16", "10.0.0.2"},
+	} {
+		p := one(t, "10.0.0.0/24", ipam.Config{Prefixes: pfx("fd12:3456:789a::/48")})
+		p = load(t, ipam.Config{
+			Prefixes: pfx("10.0.0.0/24", "fd12:3456:789a::/48"),
+			Exclude:  []ipam.Exclusion{{Prefix: netip.MustParsePrefix(tt.exclude)}},
+		}, state(p))
+		a, _, err := p.Acquire(start, "app", "a", nil)
+		if err != nil {
+			require.Equal(t, tt.want, sentinel(err).Error())
+			continue
+		}
+		require.Equal(t, tt.want, a.Addrs[0].String(), tt.exclude)
+	}
+}

@@ -230,6 +230,34 @@ func FuzzBitmap(f *testing.F) {
 	})
 }
 
+// TestBitmapLarge walks through all levels.
+func TestBitmapLarge(t *testing.T) {
+	t.Parallel()
+	var b ipam.Bitmap
+	const size = 1 << 20
+	for b.Len() < size {
+		b.Grow(^uint64(0))
+	}
+	require.EqualValues(t, size, b.Next(0))
+	holes := []uint64{0, 63, 64, 4095, 4096, 262143, 262144, 262144 + 4096, 700001, size - 1}
+	for _, h := range holes {
+		b.Clear(h)
+	}
+	from := uint64(0)
+	for _, h := range holes {
+		require.Equal(t, h, b.Next(from))
+		require.Equal(t, h, b.Next(h))
+		from = h + 1
+	}
+	require.EqualValues(t, size, b.Next(from))
+	for _, h := range holes {
+		b.Set(h)
+	}
+	require.EqualValues(t, size, b.Next(0))
+	b.Grow(^uint64(0) &^ 4)
+	require.EqualValues(t, size+2, b.Next(0))
+}
+
 func FuzzTrie(f *testing.F) {
 	f.Add([]byte{})
 	f.Add(random(1, 100))

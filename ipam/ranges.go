@@ -137,12 +137,8 @@ func (p *Pool) resize(n *subrange, to span) error {
 			}
 		}
 	}
-	if n.closed {
-		*n = *p.resized(n, to.ones)
-		return nil
-	}
 	t := p.trieOf(to)
-	if t == nil {
+	if t == nil || n.closed {
 		return fmt.Errorf("%v: %w", to.prefix(), ErrNotInPool)
 	}
 	p.leave(n)

@@ -104,6 +104,8 @@ func TestSubnet(t *testing.T) {
 		{"grows to the last piece", cfg("10.0.0.0/25"), "a/26 b@10.0.0.64/27 a+70", "10.0.0.0/26 10.0.0.96/27"},
 		{"grows to the end", cfg("10.0.0.0/24"), "a a+300", "exhausted"},
 		{"grows as far as it may", with(cfg("10.0.0.0/8"), func(c *ipam.Config) { c.Subnet4.Min = 23 }), "a a+700", "10.0.0.0/23 10.128.0.0/23"},
+		{"the largest grows", cfg("10.0.0.0/8"), "a@10.0.0.0/26,10.1.0.0/25,10.2.0.0/26 a+300", "10.0.0.0/26 10.1.0.0/24 10.2.0.0/26"},
+		{"of equal ones the lowest", cfg("10.0.0.0/8"), "a@10.0.0.0/26,10.1.0.0/26 a+150", "10.0.0.0/25 10.1.0.0/26"},
 		{"grows what is not there", cfg("10.0.0.0/8"), "a+1", "not found"},
 	}
 	for _, tt := range tests {
@@ -268,4 +270,63 @@ func TestWholePool(t *testing.T) {
 	require.Equal(t, cfg.Prefixes, s.Prefixes)
 	require.Len(t, state(p), 1)
 	require.NoError(t, ipam.Check(p))
+}
+
+// TestCollect: what has rested goes a few ranges at a time.
+func TestCollect(t *testing.T) {
+	t.Parallel()
+	p, err := ipam.New(ipam.Config{Prefixes: pfx("10.0.0.0/8"), CoolDown: time.Hour})
+	require.NoError(t, err)
+	for i := range 12 {
+		app := fmt.Sprint("app-", i)
+		must[ipam.Subnet](t, p)(p.Subnet(start, app, nil))
+		apply(t, p)(p.ReleaseSubnet(start.Add(time.Duration(i)), app))
+	}
+	later := start.Add(2 * time.Hour)
+	must[ipam.Subnet](t, p)(p.Subnet(later, "a", nil))
+	require.Len(t, state(p), 1+12-1-8, "one had what it needs, eight went with it")
+	must[ipam.Subnet](t, p)(p.Subnet(later, "b", nil))
+	require.Len(t, state(p), 2)
+}
+
+func TestUsage(t *testing.T) {
+	t.Parallel()
+	for _, prefix := range []string{
+		"10.0.0.0/32", "10.0.0.0/31", "10.0.0.0/30", "10.0.0.0/27", "10.0.0.0/25", "10.0.0.0/24", "10.0.0.0/22",
+		"fd00::/128", "fd00::/127", "fd00::/126", "fd00::/119",
+	} {
+		for _, reserve := range []int{-1, 1, 3, 200, 300} {
+			for _, excluded := range []string{"", "10.0.0.0/30", "10.0.0.0/28", "10.0.0.255/32", "10.0.0.128/26", "10.0.0.0/8", "fd00::/127", "fd00::40/122", "fd00::/8"} {
+				p := one(t, prefix, ipam.Config{Reserve: reserve, Subnet4: ipam.Bits{Max: 32}, Subnet6: ipam.Bits{Max: 128}})
+				for i := range 7 {
+					if _, c, err := p.Acquire(start, "app", fmt.Sprint(i), nil); err == nil {
+						require.NoError(t, p.Apply(c))
+					}
+				}
+				apply(t, p)(p.Release(start, "app", "0", 0))
+
+				cfg := ipam.Config{Prefixes: pfx(prefix), Reserve: reserve}
+				if excluded != "" {
+					cfg.Exclude = []ipam.Exclusion{{Prefix: netip.MustParsePrefix(excluded)}, {Prefix: netip.MustParsePrefix(excluded)}}
+				}
+				p = load(t, cfg, state(p))
+				twin := newNaive(spelt(cfg))
+				for _, r := range state(p) {
+					twin.apply(delta{r.Key(): {After: &r}})
+				}
+				require.Equal(t, twin.Usage("app"), p.Usage("app"), "%s without %s, reserve %d", prefix, excluded, reserve)
+				require.Equal(t, twin.Usage(""), p.Usage(""), "%s without %s, reserve %d", prefix, excluded, reserve)
+				require.NoError(t, ipam.Check(p))
+			}
+		}
+	}
+
+	// Counts of IPv6 stop at 2^64-1, and still add up.
+	p := one(t, "fd00::/48", ipam.Config{Prefixes: pfx("fd01::/48")})
+	must[ipam.Assignment](t, p)(p.Acquire(start, "app", "a", nil))
+	for _, app := range []string{"", "app"} {
+		u := p.Usage(app)
+		require.Equal(t, ipam.Usage{Total: 1<<64 - 1, Live: 1, Reserved: 2, Free: 1<<64 - 4}, u)
+	}
+	require.Zero(t, p.Usage("nobody"))
 }
