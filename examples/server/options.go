@@ -1,0 +1,100 @@
+package main
+
+import (
+	"flag"
+	"fmt"
+	"io"
+	"net/netip"
+	"path/filepath"
+	"strings"
+)
+
+// options are the command line.
+type options struct {
+	addr           string
+	data           string
+	kek            kekSource
+	tlsCert        string
+	tlsKey         string
+	proxies        []netip.Prefix
+	pool           []netip.Prefix
+	suffix         string
+	privateSources bool
+	newToken       bool
+	verbose        bool
+}
+
+// kekSource says where the KEK is.
+type kekSource struct {
+	file       string
+	passphrase string // a file; empty: the KEK is in clear
+}
+
+func parse(args []string, stderr io.Writer) (*options, error) {
+	o := new(options)
+	f := flag.NewFlagSet("server", flag.ContinueOnError)
+	f.SetOutput(stderr)
+	f.StringVar(&o.addr, "addr", "127.0.0.1:8066", "`address` to listen on")
+	f.StringVar(&o.data, "data", "./apn-data", "`folder` of database and KEK; made if it is missing")
+	f.Func("kek", "`source` of the key that wraps all others: file:PATH, or passphrase-file:PATH for a file in the data folder under the passphrase in PATH (default file:kek.key in the data folder)", o.kek.parse)
+	f.StringVar(&o.tlsCert, "tls-cert", "", "`file` with the certificate, for HTTPS")
+	f.StringVar(&o.tlsKey, "tls-key", "", "`file` with the certificate's key")
+	f.Func("trusted-proxies", "comma-separated `prefixes` whose X-Forwarded-For is believed", list(&o.proxies))
+	f.Func("pool", "comma-separated `prefixes` for new networks that name none (default random)", list(&o.pool))
+	f.StringVar(&o.suffix, "suffix", "", "DNS `suffix` of new networks that name none (default apn)")
+	f.BoolVar(&o.privateSources, "private-sources", false, "let leases be for private addresses; always so when listening on loopback alone")
+	f.BoolVar(&o.newToken, "new-token", false, "print another admin token")
+	f.BoolVar(&o.verbose, "v", false, "log every request")
+	if err := f.Parse(args); err != nil {
+		return nil, err
+	}
+	err := error(nil)
+	switch {
+	case f.NArg() > 0:
+		err = fmt.Errorf("unexpected argument %q", f.Arg(0))
+	case (o.tlsCert == "") != (o.tlsKey == ""):
+		err = fmt.Errorf("-tls-cert and -tls-key go together")
+	}
+	if err != nil {
+		fmt.Fprintln(stderr, err)
+		f.Usage()
+		return nil, err
+	}
+	if o.kek.file == "" {
+		o.kek.file = filepath.Join(o.data, "kek.key")
+	}
+	return o, nil
+}
+
+func (k *kekSource) parse(s string) error {
+	kind, path, _ := strings.Cut(s, ":")
+	switch {
+	case path == "":
+	case kind == "file":
+		*k = kekSource{file: path}
+		return nil
+	case kind == "passphrase-file":
+		*k = kekSource{passphrase: path}
+		return nil
+	}
+	return fmt.Errorf("must be file:PATH or passphrase-file:PATH")
+}
+
+// list reads comma-separated prefixes; an address alone is a prefix of one.
+func list(dst *[]netip.Prefix) func(string) error {
+	return func(s string) error {
+		for part := range strings.SplitSeq(s, ",") {
+			part = strings.TrimSpace(part)
+			if a, err := netip.ParseAddr(part); err == nil {
+				*dst = append(*dst, netip.PrefixFrom(a, a.BitLen()))
+				continue
+			}
+			p, err := netip.ParsePrefix(part)
+			if err != nil || p != p.Masked() {
+				return fmt.Errorf("%q is not a prefix", part)
+			}
+			*dst = append(*dst, p)
+		}
+		return nil
+	}
+}

@@ -1,0 +1,153 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"runtime/debug"
+	"time"
+
+	"github.com/apnkit/apnkit/apn"
+	"github.com/apnkit/apnkit/apn/apnhttp"
+	"github.com/apnkit/apnkit/lease"
+)
+
+const (
+	headerTimeout = 10 * time.Second
+	bodyTimeout   = time.Minute // for a request with a body, all in all
+	idleTimeout   = 2 * time.Minute
+	shutdownTime  = 10 * time.Second
+)
+
+// serve runs until ctx ends.
+func (o *options) serve(ctx context.Context, stdout, stderr io.Writer) (err error) {
+	level := slog.LevelWarn
+	if o.verbose {
+		level = slog.LevelInfo
+	}
+	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level}))
+
+	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", o.addr)
+	if err != nil {
+		return fmt.Errorf("%s cannot be listened on: %w", o.addr, err)
+	}
+	defer func() { err = errors.Join(err, ignoreClosed(ln.Close())) }()
+	loopback := ln.Addr().(*net.TCPAddr).IP.IsLoopback()
+	// Nobody else reaches a loopback address, so to try things out a lease may be
+	// for it.
+	d, err := o.openData(ctx, lease.SourceOptions{AllowLoopback: loopback, AllowPrivate: loopback || o.privateSources}, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, d.Close()) }()
+
+	defaults := apn.NetworkOptions{Prefixes: o.pool, Suffix: o.suffix}
+	if err := checkDefaults(ctx, d.ctl, defaults); err != nil {
+		return err
+	}
+	api, err := apnhttp.New(apnhttp.Config{
+		Control: d.ctl, Authenticate: apnhttp.TokenAuth(d.ctl), TrustedProxies: o.proxies, Defaults: defaults,
+		Version: version(), Logger: log,
+	})
+	if err != nil {
+		return err
+	}
+	stop, err := d.serveAdmin(ctx, log)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	if err := o.greet(ctx, d, ln.Addr(), stdout); err != nil {
+		return err
+	}
+	return o.run(ctx, ln, api, log)
+}
+
+// greet prints the address, and the first admin token or another one.
+func (o *options) greet(ctx context.Context, d *data, addr net.Addr, stdout io.Writer) error {
+	first, err := d.firstStart(ctx)
+	if err != nil {
+		return err
+	}
+	scheme := "http"
+	if o.tlsCert != "" {
+		scheme = "https"
+	}
+	fmt.Fprintf(stdout, "listening on %s://%s\n", scheme, addr)
+	if first || o.newToken {
+		secret, _, err := d.ctl.AddToken(ctx, "admin", nil)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(stdout, "admin token, shown once: %s\n", secret)
+	}
+	return nil
+}
+
+// run serves until ctx ends, and then finishes the requests that are under way.
+func (o *options) run(ctx context.Context, ln net.Listener, h http.Handler, log *slog.Logger) error {
+	srv := &http.Server{
+		Handler: bodyDeadline(h), ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: 64 << 10,
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+	done := make(chan error, 1)
+	go func() {
+		<-ctx.Done()
+		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTime)
+		defer cancel()
+		done <- srv.Shutdown(end)
+	}()
+	serve := func() error { return srv.Serve(ln) }
+	if o.tlsCert != "" {
+		serve = func() error { return srv.ServeTLS(ln, o.tlsCert, o.tlsKey) }
+	}
+	if err := serve(); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return <-done
+}
+
+// bodyDeadline bounds how long a body may take. The server's own ReadTimeout
+// would also cut requests that wait without a body.
+func bodyDeadline(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ContentLength != 0 {
+			// A connection without deadlines serves nevertheless.
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout))
+		}
+		h.ServeHTTP(w, r)
+	})
+}
+
+// checkDefaults refuses flags that no network could be made with.
+func checkDefaults(ctx context.Context, ctl *apn.Control, opts apn.NetworkOptions) error {
+	opts.DryRun = new(apn.Plan)
+	_, err := ctl.CreateNetwork(ctx, "flags", &opts)
+	if errors.Is(err, apn.ErrInvalid) {
+		return fmt.Errorf("-pool or -suffix cannot be used: %w", err)
+	}
+	return nil // a network of that name may exist
+}
+
+func ignoreClosed(err error) error {
+	if errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
+}
+
+// version is that of the module, if the build tells.
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, m := range info.Deps {
+			if m.Path == "github.com/apnkit/apnkit" && m.Version != "v0.0.0" {
+				return m.Version
+			}
+		}
+	}
+	return "devel"
+}
