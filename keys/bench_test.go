@@ -39,7 +39,7 @@ func compare(b *testing.B, goal float64, floor, candidate func()) {
 	b.Helper()
 	best := [2]time.Duration{math.MaxInt64, math.MaxInt64}
 	ratio := math.Inf(1)
-	for round := 0; round < 10 && ratio > goal; round++ {
+	for round := 0; round < 40 && ratio > goal; round++ {
 		for range 2000 {
 			for i, f := range []func(){floor, candidate} {
 				start := time.Now()

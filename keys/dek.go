@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/hkdf"
 	"crypto/hmac"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
@@ -68,11 +67,11 @@ func (r DEKRecord) Destroy() DEKRecord {
 //
 // Never call it for a network that has records: they would stay unreadable.
 func NewDEK(ctx context.Context, k *KEKSet, network string, version uint32, now time.Time) (DEKRecord, error) {
-	root := new([32]byte)
-	defer clear(root[:])
-	if _, err := rand.Read(root[:]); err != nil {
+	root, err := generate()
+	if err != nil {
 		return DEKRecord{}, dekError("wrap", network, version, "", err)
 	}
+	defer clear(root[:])
 	return newDEK(ctx, k, network, version, root, now)
 }
 
@@ -84,11 +83,11 @@ func newDEK(ctx context.Context, k *KEKSet, network string, version uint32, root
 	if err != nil {
 		return fail(err)
 	}
-	key := new([32]byte)
-	defer clear(key[:])
-	if _, err := rand.Read(key[:]); err != nil {
+	key, err := generate()
+	if err != nil {
 		return fail(err)
 	}
+	defer clear(key[:])
 	wrapped, err := k.wrap(ctx, append([]byte(nil), key[:]...), aad)
 	if err != nil {
 		return fail(err)

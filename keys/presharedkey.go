@@ -1,9 +1,6 @@
 package keys
 
-import (
-	"crypto/rand"
-	"fmt"
-)
+import "fmt"
 
 // PresharedKey is a WireGuard preshared key. The zero value is no key.
 //
@@ -12,8 +9,8 @@ type PresharedKey struct{ secret }
 
 // GeneratePresharedKey returns a fresh random key.
 func GeneratePresharedKey() (PresharedKey, error) {
-	b := new([32]byte)
-	if _, err := rand.Read(b[:]); err != nil {
+	b, err := generate()
+	if err != nil {
 		return PresharedKey{}, fmt.Errorf("keys: generate preshared key: %w", err)
 	}
 	return PresharedKey{newSecret(b)}, nil

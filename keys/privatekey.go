@@ -3,7 +3,6 @@ package keys
 import (
 	"crypto/ecdh"
 	"crypto/fips140"
-	"crypto/rand"
 	"crypto/subtle"
 	"fmt"
 )
@@ -21,8 +20,8 @@ type PrivateKey struct{ secret }
 
 // GeneratePrivateKey returns a fresh random key.
 func GeneratePrivateKey() (PrivateKey, error) {
-	b := new([32]byte)
-	if _, err := rand.Read(b[:]); err != nil {
+	b, err := generate()
+	if err != nil {
 		return PrivateKey{}, fmt.Errorf("keys: generate private key: %w", err)
 	}
 	clamp(b)
@@ -68,11 +67,13 @@ func (k PrivateKey) PublicKey() PublicKey {
 		return PublicKey{}
 	}
 	var p PublicKey
-	fips140.WithoutEnforcement(func() {
-		// 32 bytes are always a valid X25519 private key.
-		if x, err := ecdh.X25519().NewPrivateKey(k.f()[:]); err == nil {
-			copy(p[:], x.PublicKey().Bytes())
-		}
+	erasing(func() {
+		fips140.WithoutEnforcement(func() {
+			// 32 bytes are always a valid X25519 private key.
+			if x, err := ecdh.X25519().NewPrivateKey(k.f()[:]); err == nil {
+				copy(p[:], x.PublicKey().Bytes())
+			}
+		})
 	})
 	return p
 }

@@ -86,7 +86,13 @@ func (st *ringState) add(ctx context.Context, k *KEKSet, r DEKRecord) error {
 	if err != nil {
 		return err
 	}
-	defer clear(key[:])
+	erasing(func() { err = st.addKey(key, r) })
+	clear(key[:])
+	return err
+}
+
+// addKey keeps what follows from the key, not the key.
+func (st *ringState) addKey(key *[32]byte, r DEKRecord) error {
 	root, err := openRoot(key, r)
 	if err != nil {
 		return &OpenError{Op: "open", Network: r.Network, ID: "root", Purpose: PurposeRoot, DEKVersion: r.Version, Err: err}
@@ -320,8 +326,13 @@ func (r *Ring) sealSecret(o Owner, p Purpose, s secret) ([]byte, error) {
 
 func (r *Ring) openSecret(o Owner, p Purpose, sealed []byte) (secret, error) {
 	o.Purpose = p
-	b := new([32]byte)
-	plain, err := r.Open(b[:0], o, sealed)
+	var b *[32]byte
+	var plain []byte
+	var err error
+	erasing(func() {
+		b = new([32]byte)
+		plain, err = r.Open(b[:0], o, sealed)
+	})
 	if err == nil && len(plain) != len(b) {
 		err = ownerError("open", o, 0, fmt.Errorf("%w: %d bytes, want 32", ErrFormat, len(plain)))
 	}

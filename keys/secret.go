@@ -1,6 +1,7 @@
 package keys
 
 import (
+	"crypto/rand"
 	"crypto/subtle"
 	"database/sql/driver"
 	"encoding/base64"
@@ -72,6 +73,15 @@ func (s secret) equal(o secret) bool {
 		return s.f == nil && o.f == nil
 	}
 	return subtle.ConstantTimeCompare(s.f()[:], o.f()[:]) == 1
+}
+
+// generate returns 32 random bytes.
+func generate() (b *[32]byte, err error) {
+	erasing(func() {
+		b = new([32]byte)
+		_, err = rand.Read(b[:])
+	})
+	return b, err
 }
 
 // copy32 copies b, which must be 32 bytes and not all zero: WireGuard reads

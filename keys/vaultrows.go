@@ -175,6 +175,7 @@ func (v *Vault) update(ctx context.Context, c Call, network, owner string, do ed
 	if err := checkName("owner", owner); err != nil {
 		return err
 	}
+	newest := uint32(0)
 	for range tries {
 		ring, err := v.Ring(ctx, network, c.Now)
 		if err != nil {
@@ -198,7 +199,13 @@ func (v *Vault) update(ctx context.Context, c Call, network, owner string, do ed
 			return err
 		}
 		var b batch
-		if row.Keys, err = do(ring, row.Keys, &b); err != nil {
+		row.Keys, err = do(ring, row.Keys, &b)
+		if errors.Is(err, ErrUnknownDEK) && ring.Version() != newest {
+			newest = ring.Version() // as in read: the row is newer than the ring
+			v.rings.Flush(network)
+			continue
+		}
+		if err != nil {
 			return fmt.Errorf("keys: update %q of %q: %w", owner, network, err)
 		}
 		b.put(ownerPrefix+owner, rev, row)

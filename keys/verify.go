@@ -23,22 +23,34 @@ func (r Report) Clean() bool {
 
 // Verify asks the KEK for every data key of network, opens every record and
 // follows the index. A data key that does not unwrap is an error; damaged
-// records are in the report.
+// records are in the report. If the data keys change meanwhile, it starts over.
 func (m *Manager) Verify(ctx context.Context, c Call, network string) (Report, error) {
-	r := Report{Network: network}
-	err := m.verify(ctx, c, &r)
+	r, err := m.verify(ctx, c, network)
 	return r, m.v.audit(ctx, c, Event{Op: "Verify", Network: network}, err)
 }
 
-func (m *Manager) verify(ctx context.Context, c Call, r *Report) error {
-	stored, err := m.v.deks(ctx, r.Network)
-	if err != nil {
-		return err
+func (m *Manager) verify(ctx context.Context, c Call, network string) (Report, error) {
+	for range tries {
+		r := Report{Network: network}
+		stored, err := m.v.deks(ctx, network)
+		if err != nil {
+			return r, err
+		}
+		ring, err := OpenRing(ctx, m.v.kek, c.Now, records(stored)...)
+		if err != nil {
+			return r, err
+		}
+		if err := m.verifyWith(ctx, ring, stored, &r); err != nil {
+			return r, err
+		}
+		if stored, err = m.v.deks(ctx, network); err != nil || ring.Covers(records(stored)...) {
+			return r, err
+		}
 	}
-	ring, err := OpenRing(ctx, m.v.kek, c.Now, records(stored)...)
-	if err != nil {
-		return err
-	}
+	return Report{Network: network}, fmt.Errorf("keys: verify %q: %w: the data keys keep changing", network, ErrConflict)
+}
+
+func (m *Manager) verifyWith(ctx context.Context, ring *Ring, stored []storedDEK, r *Report) error {
 	for _, s := range stored {
 		if s.State != DEKDestroyed {
 			r.DEKs++
