@@ -32,13 +32,45 @@ func (n *Network) DeviceConfig(ctx context.Context, member, device string) (*ren
 // anybody if HandOut returns an error: then nothing was recorded. use is called
 // once.
 func (n *Network) HandOut(ctx context.Context, member, device string, use func(*render.Config) error) error {
-	if err := n.handOut(ctx, member, device, use); err != nil {
+	return n.handOut(ctx, member, device, func(cfg *render.Config, _ []string) ([]string, error) { return nil, use(cfg) })
+}
+
+// HandOutApps is [Network.HandOut] with one config per app, sorted by app, for
+// clients that hold several tunnels: each is smaller than the whole. A member
+// without access has none.
+func (n *Network) HandOutApps(ctx context.Context, member, device string, use func([]*render.Config) error) error {
+	return n.handOut(ctx, member, device, func(cfg *render.Config, apps []string) (parts []string, err error) {
+		configs := splitConfig(n.name, cfg, apps)
+		for _, c := range configs {
+			parts = append(parts, c.Fingerprint().String())
+		}
+		return parts, use(configs)
+	})
+}
+
+// splitConfig returns a config per app. apps holds the app of each peer.
+func splitConfig(network string, cfg *render.Config, apps []string) []*render.Config {
+	var configs []*render.Config
+	for i, p := range cfg.Peers {
+		if i == 0 || apps[i] != apps[i-1] {
+			configs = append(configs, &render.Config{Name: network + "-" + apps[i], Interface: cfg.Interface})
+		}
+		last := configs[len(configs)-1]
+		last.Peers = append(last.Peers, p)
+	}
+	return configs
+}
+
+// handOut draws up a device's config and records the hand-out. use gets the app
+// of each peer and returns the fingerprints of the parts that it made, if any.
+func (n *Network) handOut(ctx context.Context, member, device string, use func(cfg *render.Config, apps []string) ([]string, error)) error {
+	if err := n.tryHandOut(ctx, member, device, use); err != nil {
 		return &Error{Op: "hand out config", Object: member + "/" + device, Err: err}
 	}
 	return nil
 }
 
-func (n *Network) handOut(ctx context.Context, member, device string, use func(*render.Config) error) error {
+func (n *Network) tryHandOut(ctx context.Context, member, device string, use func(cfg *render.Config, apps []string) ([]string, error)) error {
 	ring, err := n.ring(ctx)
 	if err != nil {
 		return err
@@ -56,7 +88,7 @@ func (n *Network) handOut(ctx context.Context, member, device string, use func(*
 	if cfg.Interface.PrivateKey, err = n.private(ring, key, k); err != nil {
 		return err
 	}
-	if err := use(cfg); err != nil {
+	if shown.row.Parts, err = use(cfg, shown.apps); err != nil {
 		return err
 	}
 	shown.row.At, shown.row.Fingerprint = n.ctl.now().UTC(), cfg.Fingerprint().String()
@@ -97,13 +129,13 @@ func (s *state) deviceConfig(network, member, device string, ring *keys.Ring) (*
 	for _, app := range shown.row.Apps {
 		size += s.count(srvKey(app, ""))
 	}
-	cfg.Peers, shown.peers = make([]render.Peer, 0, size), make([]string, 0, size)
+	cfg.Peers, shown.peers, shown.apps = make([]render.Peer, 0, size), make([]string, 0, size), make([]string, 0, size)
 	for p := range s.reachedBy(member) {
 		cfg.Peers = append(cfg.Peers, render.Peer{
 			Name: p.name(), PublicKey: p.key.pub, PresharedKey: net.preshared(ring, k.pub, p.key.pub),
 			AllowedIPs: hosts(p.addr), Endpoint: p.end, Keepalive: net.keepalive(),
 		})
-		shown.peers = append(shown.peers, p.line())
+		shown.peers, shown.apps = append(shown.peers, p.line()), append(shown.apps, p.app())
 	}
 	shown.row.Servers = len(shown.peers)
 	return cfg, shown

@@ -158,6 +158,12 @@ func (p *peer) name() string {
 	return server + "." + app
 }
 
+// app returns the app of a server.
+func (p *peer) app() string {
+	app, _, _ := strings.Cut(p.id, "/")
+	return app
+}
+
 // hosts returns addresses as prefixes of one address each.
 func hosts(addrs []netip.Addr) []netip.Prefix {
 	prefixes := make([]netip.Prefix, len(addrs))

@@ -121,6 +121,7 @@ type handRow struct {
 	head
 	At          time.Time `json:"at"`
 	Fingerprint string    `json:"fp"`
+	Parts       []string  `json:"parts,omitempty"` // fingerprints, if it was handed out in parts
 	Gen         uint64    `json:"gen"`
 	Rev         store.Rev `json:"rev"` // of the state that it shows
 	Interface   string    `json:"if"`

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/apnkit/apnkit/apn/store"
+	"github.com/apnkit/apnkit/keys"
+	"github.com/apnkit/apnkit/render"
 )
 
 // HandOut is what is remembered of the config that a device was last given.
@@ -51,8 +53,8 @@ type Reason struct {
 
 // shownConfig is a hand-out on its way into rows.
 type shownConfig struct {
-	row   handRow
-	peers []string
+	row         handRow
+	peers, apps []string // line and app of each peer
 }
 
 // handChunk is how many peers go into one row.
@@ -133,7 +135,7 @@ func (s *state) compare(member, device string) (servers int, given *HandOut, rea
 		line := p.line()
 		was, ok := old[p.id]
 		delete(old, p.id)
-		app, _, _ := strings.Cut(p.id, "/")
+		app := p.app()
 		switch {
 		case was == line:
 		case !ok && !slices.Contains(h.Apps, app):
@@ -171,4 +173,40 @@ func changed(was, is string) ReasonKind {
 		}
 	}
 	return ServerEndpoint
+}
+
+// ConfigState says what a config file in somebody's hands is worth.
+type ConfigState string
+
+// The states of a config file, best first.
+const (
+	ConfigCurrent    ConfigState = "current"    // as it would be handed out now
+	ConfigStale      ConfigState = "stale"      // the last one handed out, and out of date
+	ConfigSuperseded ConfigState = "superseded" // not the last one handed out, or edited since
+	ConfigUnknown    ConfigState = "unknown"    // its key belongs to no device
+)
+
+// CheckConfig tells whether a config file is current, by the public key and the
+// fingerprint that the file itself gives ([render.ReadFingerprint]), and which
+// device it belongs to. In state [ConfigUnknown] there is no device.
+func (n *Network) CheckConfig(pub keys.PublicKey, fp render.Fingerprint) (ConfigState, Device) {
+	s := n.view()
+	owner, _ := s.pubs.Get(string(pub[:]))
+	id, ok := strings.CutPrefix(owner, keyKey(preDev))
+	if !ok {
+		return ConfigUnknown, Device{}
+	}
+	member, name, _ := strings.Cut(id, "/")
+	d, ok := s.device(member, name)
+	h, given := find[*handRow](s, handKey(member, name))
+	switch {
+	case !ok:
+		return ConfigUnknown, Device{}
+	case !given || fp.String() != h.Fingerprint && !slices.Contains(h.Parts, fp.String()):
+		return ConfigSuperseded, d
+	case len(d.Stale) > 0:
+		return ConfigStale, d
+	default:
+		return ConfigCurrent, d
+	}
 }

@@ -233,3 +233,46 @@ func objects(list []apn.PlanChange) []string {
 	}
 	return names
 }
+
+func TestCheckConfig(t *testing.T) {
+	t.Parallel()
+	n := network(t)
+	shop(t, n)
+	ctx := t.Context()
+	check := func(cfg *renderConfig) apn.ConfigState {
+		state, d := n.CheckConfig(cfg.Interface.PublicKey, cfg.Fingerprint())
+		if state != apn.ConfigUnknown {
+			require.Equal(t, "laptop", d.Name)
+		}
+		return state
+	}
+	cfg, err := n.DeviceConfig(ctx, "ada", "laptop")
+	require.NoError(t, err)
+	require.Equal(t, apn.ConfigCurrent, check(cfg))
+	_, err = n.AddServer(ctx, "shop", "web-9", nil)
+	require.NoError(t, err)
+	require.Equal(t, apn.ConfigStale, check(cfg))
+
+	var parts []*renderConfig
+	require.NoError(t, n.HandOutApps(ctx, "ada", "laptop", func(list []*renderConfig) error {
+		parts = list
+		return nil
+	}))
+	require.Equal(t, apn.ConfigSuperseded, check(cfg))
+	require.Len(t, parts, 2)
+	require.Equal(t, "acme-blog", parts[0].Name)
+	require.Len(t, parts[0].Peers, 1)
+	require.Len(t, parts[1].Peers, 4)
+	for _, part := range parts {
+		require.Equal(t, apn.ConfigCurrent, check(part))
+	}
+	edited := parts[0].Clone()
+	edited.Interface.MTU = 1280
+	require.Equal(t, apn.ConfigSuperseded, check(edited))
+	require.NoError(t, n.RemoveDevice(ctx, "ada", "laptop", nil))
+	require.Equal(t, apn.ConfigUnknown, check(cfg))
+	server, err := n.Server("shop", "web-1")
+	require.NoError(t, err)
+	state, _ := n.CheckConfig(server.PublicKey, cfg.Fingerprint())
+	require.Equal(t, apn.ConfigUnknown, state, "a server's key is no device's")
+}
