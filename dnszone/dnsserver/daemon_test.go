@@ -156,8 +156,8 @@ func (l *logBuffer) String() string {
 func freePort(tb testing.TB) netip.AddrPort {
 	tb.Helper()
 	packets, stream := listen(tb, "127.0.0.1:0")
-	defer packets.Close()
-	defer stream.Close()
+	defer closed(packets)
+	defer closed(stream)
 	return netip.MustParseAddrPort(stream.Addr().String())
 }
 

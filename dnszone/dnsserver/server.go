@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -162,7 +163,8 @@ func (s *Server) refused(set *dnszone.Set, query []byte, from netip.AddrPort, vi
 	}
 	_, ours := set.Zone(q.Name)
 	if q.Type != dnszone.TypeAXFR && q.Type != dnszone.TypeIXFR {
-		if !ours && q.RD && s.opts.Forward != nil {
+		// A label with a dot in it may read like a name of ours elsewhere.
+		if !ours && q.RD && s.opts.Forward != nil && !strings.Contains(q.Name, `\.`) {
 			return forward
 		}
 		return send

@@ -115,6 +115,8 @@ func listen(tb testing.TB, address string) (net.PacketConn, net.Listener) {
 	return nil, nil
 }
 
+func closed(c io.Closer) { _ = c.Close() }
+
 func ask(name string, t dnszone.Type) []byte {
 	return dnszone.AppendQuestion([]byte{0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0}, name, t)
 }
@@ -133,7 +135,7 @@ func tryExchange(tb testing.TB, network string, server netip.AddrPort, query []b
 	if err != nil {
 		return nil, err
 	}
-	defer conn.Close()
+	defer closed(conn)
 	if err := conn.SetDeadline(time.Now().Add(timeout)); err != nil {
 		return nil, err
 	}
@@ -288,7 +290,8 @@ func TestServeAnyPacketConn(t *testing.T) {
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- dnsserver.New(source(testSet(t)), nil).ServePacket(ctx, plainConn{conn}) }()
+	srv := dnsserver.New(source(testSet(t)), nil)
+	go func() { done <- srv.ServePacket(ctx, plainConn{conn}) }()
 	server := conn.LocalAddr().(*net.UDPAddr).AddrPort()
 	require.Equal(t, dnszone.NoError, rcode(exchange(t, dnszone.UDP, server, ask("web.apn", 1))))
 	cancel()
@@ -385,7 +388,7 @@ func TestLimitsTCP(t *testing.T) {
 	require.NoError(t, conns[0].Close())
 	require.Eventually(t, func() bool {
 		conn := dial(t, "tcp", server)
-		defer conn.Close()
+		defer closed(conn)
 		q := ask("web.apn", 1)
 		_, _ = conn.Write(append([]byte{0, byte(len(q))}, q...))
 		_, err := conn.Read(make([]byte, 1))

@@ -25,7 +25,7 @@ import (
 func transferred(t *testing.T, server netip.AddrPort, query []byte) (records []string) {
 	t.Helper()
 	conn := dial(t, "tcp", server)
-	defer conn.Close()
+	defer closed(conn)
 	require.NoError(t, conn.SetDeadline(time.Now().Add(10*time.Second)))
 	writeTCP(t, conn, query)
 	require.NoError(t, conn.(*net.TCPConn).CloseWrite())
