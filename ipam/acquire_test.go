@@ -402,7 +402,7 @@ func TestAllocations(t *testing.T) { //nolint:paralleltest // testing.AllocsPerR
 	}{
 		{"acquire", 3, func() { _, _, _ = p.Acquire(start, "app", "new", nil) }}, // addresses, record, steps
 		{"acquire again", 1, func() { _, _, _ = p.Acquire(start, "app", "a", nil) }},
-		{"release", 3, func() { _, _ = p.Release(start, "app", "a", 0) }},
+		{"release", 2, func() { _, _ = p.Release(start, "app", "a", 0) }},
 		{"release nothing", 0, func() { _, _ = p.Release(start, "app", "b", 0) }},
 		{"lookup", 1, func() { p.Lookup(a.Addrs[1]) }},
 		{"lookup nothing", 0, func() { p.Lookup(netip.IPv6Loopback()) }},

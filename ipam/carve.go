@@ -13,7 +13,8 @@ type carving struct {
 	f      int
 	tries  []*trie
 	copied bool
-	noted  []span // taken by this decision, not yet in tries
+	taken  []span // by this decision
+	noted  int    // how many of them are in tries
 	rested []*subrange
 }
 
@@ -71,19 +72,17 @@ func (c *carving) trieOf(s span) *trie {
 // unused reports whether s is in the pool and nothing in it is held.
 func (c *carving) unused(s span) bool {
 	t := c.trieOf(s)
-	return t != nil && t.unused(s) && !slices.ContainsFunc(c.noted, s.overlaps)
+	return t != nil && t.unused(s) && !slices.ContainsFunc(c.taken, s.overlaps)
 }
 
-func (c *carving) take(s span) { c.noted = append(c.noted, s) }
+func (c *carving) take(s span) { c.taken = append(c.taken, s) }
 
 // find takes an unused prefix of length ones, where the placement wants it.
 func (c *carving) find(ones int) (span, bool) {
-	if len(c.noted) > 0 {
+	for _, s := range c.taken[c.noted:] {
 		c.copy()
-		for _, s := range c.noted {
-			c.trieOf(s).set(s, used)
-		}
-		c.noted = nil
+		c.trieOf(s).set(s, used)
+		c.noted++
 	}
 	var best *trie
 	var from, rank int
@@ -103,19 +102,17 @@ func (c *carving) find(ones int) (span, bool) {
 
 // fill takes the room of one prefix of length ones, in pieces if it has to be.
 // It reports false if the pool has less; what there is has been taken.
-func (c *carving) fill(ones int) (spans []span, all bool) {
+func (c *carving) fill(ones int) bool {
 	longest := c.p.fam[c.f].max
 	want := uint64(1) << (longest - ones) // in prefixes of the longest length
 	for n := ones; n <= longest; n++ {
 		for size := uint64(1) << (longest - n); size <= want; want -= size {
-			s, ok := c.find(n)
-			if !ok {
+			if _, ok := c.find(n); !ok {
 				break
 			}
-			spans = append(spans, s)
 		}
 	}
-	return spans, want == 0
+	return want == 0
 }
 
 // grow returns list with at least room for n more addresses: first by doubling

@@ -37,7 +37,8 @@ func (p *Pool) release(d *draft, e *entry, now int64) {
 		d.put(new(p.recordOf(e)), nil) // an orphan has no place to rest in
 		return
 	}
-	after := p.recordOf(e)
-	after.Released = fromNano(now)
-	d.put(new(p.recordOf(e)), &after)
+	r := [2]Record{p.recordOf(e)}
+	r[1] = r[0]
+	r[1].Released = fromNano(now)
+	d.put(&r[0], &r[1])
 }

@@ -85,18 +85,16 @@ func (p *Pool) subnet(now int64, name string, opts *SubnetOptions) (Subnet, Chan
 		}
 
 		c := p.carve(now, name, f)
-		added, err := c.choose(list, at[f])
-		if err != nil {
+		if err := c.choose(list, at[f]); err != nil {
 			return Subnet{}, Change{}, err
 		}
-		if want && len(added) == 0 {
-			var all bool
-			if added, all = c.fill(ones); len(added) == 0 || (!all && opts.Bits > 0) {
+		if want && len(c.taken) == 0 {
+			if all := c.fill(ones); len(c.taken) == 0 || (!all && opts.Bits > 0) {
 				return Subnet{}, Change{}, p.exhausted(name, f)
 			}
 		}
-		if len(added) > 0 {
-			list = append(list, added...)
+		if len(c.taken) > 0 {
+			list = append(c.taken, list...)
 			slices.SortFunc(list, span.cmp)
 			c.steps(&d, list)
 		}
@@ -149,24 +147,22 @@ func (p *Pool) length(f, bits int) (int, error) {
 	return 0, fmt.Errorf("/%d is not between /%d and /%d: %w", bits, fam.min-shift, fam.max-shift, ErrInvalid)
 }
 
-// choose returns those of want that list does not cover, if they can be had.
-func (c *carving) choose(list, want []span) ([]span, error) {
-	var spans []span
+// choose takes those of want that list does not cover.
+func (c *carving) choose(list, want []span) error {
 	for _, s := range want {
 		if slices.ContainsFunc(list, func(o span) bool { return o.covers(s) }) {
 			continue
 		}
-		if i := slices.IndexFunc(spans, s.overlaps); i >= 0 {
-			return nil, &OverlapError{Want: s.prefix(), Have: spans[i].prefix()}
+		if i := slices.IndexFunc(c.taken, s.overlaps); i >= 0 {
+			return &OverlapError{Want: s.prefix(), Have: c.taken[i].prefix()}
 		}
 		if !c.unused(s) {
 			r := c.p.holder(nil, s, c.rested...)
-			return nil, &OverlapError{s.prefix(), r.prefix(), r.app.name}
+			return &OverlapError{s.prefix(), r.prefix(), r.app.name}
 		}
 		c.take(s)
-		spans = append(spans, s)
 	}
-	return spans, nil
+	return nil
 }
 
 // Grow decides more room for app, until at least minFree addresses can be
