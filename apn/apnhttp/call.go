@@ -93,6 +93,11 @@ func (c *call) run() error {
 	if err := c.checkQuery(); err != nil {
 		return err
 	}
+	if c.route.is(changes | asks) {
+		if err := c.readBody(); err != nil {
+			return err
+		}
+	}
 	if c.route.is(changes) {
 		if err := c.prepare(); err != nil {
 			return err

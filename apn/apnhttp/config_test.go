@@ -1,6 +1,7 @@
 package apnhttp_test
 
 import (
+	"archive/zip"
 	"bytes"
 	"encoding/base32"
 	"encoding/base64"
@@ -8,6 +9,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"image/png"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -118,7 +120,7 @@ func TestQR(t *testing.T) {
 	}
 	for _, kind := range []string{"png", "svg", "txt"} {
 		p := a.get(laptop+"/qr."+kind).problem(422, "no-qr", "")
-		require.Equal(t, []any{11.0, 10.0, laptop + "/config"}, []any{p["servers"], p["limit"], p["config"]})
+		require.Equal(t, []any{11.0, 10.0, laptop + "/config", laptop + "/configs.zip"}, []any{p["servers"], p["limit"], p["config"], p["zip"]})
 	}
 	a.get(laptop + "/config").is(200)
 
@@ -341,4 +343,41 @@ func TestLease(t *testing.T) {
 	a.call("PUT", "/v1/networks/acme/members/ada/roles/shop", `{"role":"viewer"}`).is(200)
 	require.Nil(t, netmap()["leases"])
 	ada.post(leases, nil).problem(403, "forbidden", "")
+}
+
+// TestZip: one tunnel per app, each of which counts as handed out.
+func TestZip(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, nil)
+	a.fill()
+	a.call("PUT", "/v1/networks/acme/members/ada/roles/blog", `{"role":"developer"}`).is(200)
+	a.post("/v1/networks/acme/apps/blog/servers", `{"name":"new-1","endpoint":"203.0.113.99"}`).is(201)
+	r := a.get(laptop + "/configs.zip").is(200)
+	require.Equal(t, "application/zip", r.header.Get("Content-Type"))
+	require.Equal(t, "no-store", r.header.Get("Cache-Control"))
+	require.Contains(t, r.header.Get("Content-Disposition"), "acme-laptop.zip")
+	files, err := zip.NewReader(bytes.NewReader(r.body), int64(len(r.body)))
+	require.NoError(t, err)
+	require.Len(t, files.File, 2)
+	a.post("/v1/networks/acme/members", `{"name":"eve"}`).is(201)
+	ada := a.as("acme", "ada")
+	for _, f := range files.File {
+		text, err := f.Open()
+		require.NoError(t, err)
+		data, err := io.ReadAll(text)
+		require.NoError(t, err)
+		cfg, err := render.Parse(data, nil)
+		require.NoError(t, err)
+		require.False(t, cfg.Interface.PrivateKey.IsZero())
+		fp, ok := render.ReadFingerprint(data)
+		require.True(t, ok)
+		body := `{"public_key":"` + cfg.Interface.PrivateKey.PublicKey().String() + `","fingerprint":"` + fp.String() + `"}`
+		check := ada.post("/v1/networks/acme/config/check", body).is(200).json()
+		require.Equal(t, "current", check["state"])
+
+		check = a.as("acme", "eve").post("/v1/networks/acme/config/check", body).is(200).json()
+		require.Equal(t, "unknown", check["state"], "not eve's")
+	}
+	a.post("/v1/networks/acme/config/check", `{}`).problem(422, "invalid", "public_key")
+	a.post("/v1/networks/acme/config/check", `{"public_key":"short","fingerprint":"v9.x"}`).problem(422, "invalid", "public_key")
 }

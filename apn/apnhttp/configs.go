@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strconv"
 
+	"github.com/apnkit/apnkit/apn"
 	"github.com/apnkit/apnkit/render"
 )
 
@@ -41,6 +42,59 @@ func (c *call) handOut(draw func(*render.Config) (file, error)) error {
 		return err
 	}
 	return c.sendFile(out)
+}
+
+// deviceConfigs hands out a device's config as one tunnel per app, for phones.
+func (c *call) deviceConfigs() error {
+	out := file{kind: "application/zip", name: c.net.Name() + "-" + c.r.PathValue("device") + ".zip"}
+	err := c.net.HandOutApps(c.ctx(), c.r.PathValue("member"), c.r.PathValue("device"), func(configs []*render.Config) (err error) {
+		out.body, err = render.AppendZip(nil, configs, nil)
+		return renderError(err)
+	})
+	defer func() { clear(out.body) }()
+	if err != nil {
+		return err
+	}
+	return c.sendFile(out)
+}
+
+type configCheckIn struct {
+	PublicKey   string `json:"public_key"`
+	Fingerprint string `json:"fingerprint"`
+}
+
+type configCheck struct {
+	State  apn.ConfigState `json:"state"`
+	Device *device         `json:"device"` // null: unknown
+}
+
+// checkConfig tells what a config file is worth. The file itself stays where it
+// is: its public key and fingerprint suffice.
+func (c *call) checkConfig() error {
+	var in configCheckIn
+	if err := c.decode(&in, false); err != nil {
+		return err
+	}
+	var f fields
+	pub := f.key("public_key", in.PublicKey)
+	if in.PublicKey == "" {
+		f.add("public_key", "is required")
+	}
+	fp, err := render.ParseFingerprint(in.Fingerprint)
+	if err != nil {
+		f.add("fingerprint", "must be that of a config file")
+	}
+	if err := f.err(); err != nil {
+		return err
+	}
+	out := configCheck{State: apn.ConfigUnknown}
+	state, d := c.net.CheckConfig(pub, fp)
+	// A member learns nothing of devices of others.
+	if state != apn.ConfigUnknown && (c.who.Operator || d.Member == c.who.Member) {
+		known := deviceOf(d)
+		out = configCheck{state, &known}
+	}
+	return c.json(http.StatusOK, out)
 }
 
 func (c *call) serverConfig() error {
@@ -85,7 +139,7 @@ func configFile(f render.Format, cfg *render.Config) (file, error) {
 
 // renderError says that the config is sound but for the wish of the request.
 func renderError(err error) error {
-	if errors.Is(err, render.ErrNoPrivateKey) || errors.Is(err, render.ErrNoQR) {
+	if err == nil || errors.Is(err, render.ErrNoPrivateKey) || errors.Is(err, render.ErrNoQR) {
 		return err
 	}
 	if v, ok := errors.AsType[*render.ValueError](err); ok {

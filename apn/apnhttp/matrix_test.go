@@ -35,7 +35,7 @@ var mayUse = map[string]string{
 
 	"GET N/members": "o", "POST N/members": "o", "GET M": "oadvn", "DELETE M": "o", "PUT M/roles/{app}": "o",
 	"GET M/devices": "oadvn", "POST M/devices": "oadvn", "GET D": "oadvn", "DELETE D": "oadvn", "POST D/rotate": "oadvn",
-	"GET D/config": "oadvn", "GET D/qr.png": "oadvn", "GET D/qr.svg": "oadvn", "GET D/qr.txt": "oadvn",
+	"GET D/config": "oadvn", "GET D/configs.zip": "oadvn", "POST N/config/check": "oadvn", "GET D/qr.png": "oadvn", "GET D/qr.svg": "oadvn", "GET D/qr.txt": "oadvn",
 }
 
 // TestWhoMayDoWhat walks every route with every kind of caller.
@@ -146,7 +146,8 @@ func bodyFor(pattern string) any {
 		"POST N/import": `{"apps":[{"name":"new"}]}`, "PUT N/links/{a}/{b}": `{"linked":true}`, "POST N/apps": `{"name":"new"}`,
 		"POST A/servers": `{"name":"new"}`, "PATCH S": `{"endpoint":""}`, "POST A/rules": `{"source":"198.51.100.0/24"}`,
 		"POST N/members": `{"name":"new"}`, "PUT M/roles/{app}": `{"role":"viewer"}`, "POST M/devices": `{"name":"new"}`,
-		"POST A/leases": `{}`,
+		"POST A/leases":       `{}`,
+		"POST N/config/check": `{"public_key":"1Yb/4avQSp1xMoqTRBHMZWycbuZrZQVzO9/4YXeLs0Q=","fingerprint":"v1.6RJuhi0RYs2XDW8NNCi6N4iCkX0OvBsJJVlFQNCdHzw"}`,
 	}[pattern]
 	if body == "" {
 		return nil

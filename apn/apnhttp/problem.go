@@ -27,6 +27,7 @@ type problem struct {
 	Bytes    int            `json:"bytes,omitempty"`
 	Capacity int            `json:"capacity,omitempty"`
 	Config   string         `json:"config,omitempty"` // where the file is that stands in for a QR code
+	Zip      string         `json:"zip,omitempty"`    // where the same is with one tunnel per app
 	Request  string         `json:"request_id"`
 }
 
@@ -138,18 +139,19 @@ func (c *call) explain(p *problem, err error) {
 			p.Detail = e.field + ": " + e.detail
 		}
 	}
-	file := func() {
-		p.Config = c.link("networks", c.net.Name(), "members", c.r.PathValue("member"), "devices", c.r.PathValue("device"), "config")
+	files := func() {
+		device := []string{"networks", c.net.Name(), "members", c.r.PathValue("member"), "devices", c.r.PathValue("device")}
+		p.Config, p.Zip = c.link(append(device, "config")...), c.link(append(device, "configs.zip")...)
 	}
 	if e, ok := errors.AsType[*render.TooManyServersError](err); ok {
 		p.Servers, p.Limit = e.Servers, e.Limit
-		p.Detail = fmt.Sprintf("The config has %d servers and a QR code takes %d: download the file instead.", e.Servers, e.Limit)
-		file()
+		p.Detail = fmt.Sprintf("The config has %d servers and a QR code takes %d: download the file, or the zip with one tunnel per app.", e.Servers, e.Limit)
+		files()
 	}
 	if e, ok := errors.AsType[*render.TooLargeError](err); ok {
 		p.Bytes, p.Capacity = e.Bytes, e.Capacity
-		p.Detail = fmt.Sprintf("The config has %d bytes and a QR code takes %d: download the file instead.", e.Bytes, e.Capacity)
-		file()
+		p.Detail = fmt.Sprintf("The config has %d bytes and a QR code takes %d: download the file, or the zip with one tunnel per app.", e.Bytes, e.Capacity)
+		files()
 	}
 	if e, ok := errors.AsType[*dnszone.TooManyNamesError](err); ok {
 		p.Limit = e.Limit

@@ -23,8 +23,8 @@ import (
 // importFactor is how much larger than other bodies an inventory may be.
 const importFactor = 16
 
-// prepare reads the body of a change and how it is to be carried out.
-func (c *call) prepare() error {
+// readBody reads the whole body, up to the limit of the route.
+func (c *call) readBody() error {
 	limit := c.h.maxBody
 	if c.route.is(large) {
 		limit *= importFactor
@@ -36,6 +36,11 @@ func (c *call) prepare() error {
 		}
 		return malformed("", "the body cannot be read")
 	}
+	return nil
+}
+
+// prepare reads how a change is to be carried out.
+func (c *call) prepare() error {
 	dry, err := c.flag("dry_run")
 	if err != nil {
 		return err

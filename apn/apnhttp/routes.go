@@ -23,6 +23,7 @@ const (
 	changes flags = 1 << iota // a command of apn: dry_run, Idempotency-Key on POST
 	matches                   // takes If-Match
 	secret                    // answers with a private key: never to HEAD
+	asks                      // has a body and changes nothing
 	large                     // takes large bodies
 	web                       // for browsers: errors are pages
 )
@@ -68,6 +69,7 @@ func routes() []route {
 		{pattern: "GET " + toNet + "/zone", access: operator, handle: (*call).zone, query: "zone"},
 		{pattern: "GET " + toNet + "/zone/report", access: operator, handle: (*call).zoneReport},
 		{pattern: "GET " + toNet + "/hosts", access: operator, handle: (*call).hosts},
+		{pattern: "POST " + toNet + "/config/check", access: insider, handle: (*call).checkConfig, flags: asks},
 		{pattern: "GET " + toNet + "/audit", access: operator, handle: (*call).audit, query: paged},
 		{pattern: "GET " + toNet + "/audit/verify", access: operator, handle: (*call).verifyAudit},
 		{pattern: "GET " + toNet + "/links", access: operator, handle: (*call).listLinks, query: paged},
@@ -110,6 +112,7 @@ func routes() []route {
 		{pattern: "DELETE " + toDev, access: self, handle: (*call).removeDevice, flags: changes | matches},
 		{pattern: "POST " + toDev + "/rotate", access: self, handle: (*call).rotateDevice, flags: changes | matches},
 		{pattern: "GET " + toDev + "/config", access: self, handle: (*call).deviceConfig, query: "format", flags: secret},
+		{pattern: "GET " + toDev + "/configs.zip", access: self, handle: (*call).deviceConfigs, flags: secret},
 		{pattern: "GET " + toDev + "/qr.png", access: self, handle: (*call).qrPNG, query: "scale", flags: secret},
 		{pattern: "GET " + toDev + "/qr.svg", access: self, handle: (*call).qrSVG, query: "scale", flags: secret},
 		{pattern: "GET " + toDev + "/qr.txt", access: self, handle: (*call).qrText, query: "plain", flags: secret},
