@@ -112,13 +112,13 @@ func dump(b *strings.Builder, v reflect.Value, depth int) {
 // notDigits is what stands between the numbers of a printed array.
 var notDigits = regexp.MustCompile(`[^0-9]+`)
 
-// leaks reports whether text shows three bytes of the key in a row, in any
+// leaks reports whether text shows four bytes of the key in a row, in any
 // encoding that the probes use.
 func leaks(text string, key []byte) bool {
 	numbers := " " + notDigits.ReplaceAllString(text, " ") + " "
 	for i := 4; i+8 < len(key); i++ {
-		k := key[i : i+3]
-		if strings.Contains(numbers, fmt.Sprintf(" %d %d %d ", k[0], k[1], k[2])) {
+		k := key[i : i+4]
+		if strings.Contains(numbers, fmt.Sprintf(" %d %d %d %d ", k[0], k[1], k[2], k[3])) {
 			return true
 		}
 		for _, s := range []string{
@@ -126,7 +126,7 @@ func leaks(text string, key []byte) bool {
 			strings.Trim(fmt.Sprintf("%q", k), `"`),
 			hex.EncodeToString(k),
 			strings.ToUpper(hex.EncodeToString(k)),
-			fmt.Sprintf("%#x, %#x, %#x", k[0], k[1], k[2]),
+			fmt.Sprintf("%#x, %#x, %#x, %#x", k[0], k[1], k[2], k[3]),
 		} {
 			if strings.Contains(text, s) {
 				return true
