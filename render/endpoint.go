@@ -1,6 +1,7 @@
 package render
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -128,7 +129,7 @@ func (e Endpoint) inspect() (reason string, normal bool) {
 	switch {
 	case e.Port == 0:
 		return "port is not from 1 to 65535", false
-	case isIPv4(e.Host):
+	case e.isIPv4():
 		return "", true
 	case !e.numeric():
 		return domainProblem(e.Host), lower(e.Host)
@@ -144,26 +145,36 @@ func (e Endpoint) inspect() (reason string, normal bool) {
 	return "", !a.Is4In6() && string(a.AppendTo(buf[:0])) == e.Host
 }
 
-// isIPv4 reports whether s is four numbers below 256 without leading zeros: the
-// one form of an IPv4 address that all clients read alike.
-func isIPv4(s string) bool {
-	number, digits, dots := 0, 0, 0
+func (e Endpoint) isIPv4() bool {
+	_, ok := parseIPv4(e.Host)
+	return ok
+}
+
+// parseIPv4 reads four numbers below 256 without leading zeros: the one form of
+// an IPv4 address that all clients read alike. It is netip.ParseAddr for the
+// addresses that files are full of.
+func parseIPv4(s string) (a netip.Addr, ok bool) {
+	var v, number uint32
+	digits, dots := 0, 0
 	for i := range len(s) {
 		switch c := s[i]; {
 		case c >= '0' && c <= '9' && (digits == 0 || number > 0):
-			number = 10*number + int(c-'0')
+			number = 10*number + uint32(c-'0')
 			digits++
 			if number > 255 {
-				return false
+				return a, false
 			}
 		case c == '.' && digits > 0:
+			v = v<<8 | number
 			number, digits = 0, 0
 			dots++
 		default:
-			return false
+			return a, false
 		}
 	}
-	return dots == 3 && digits > 0
+	var b [4]byte
+	binary.BigEndian.PutUint32(b[:], v<<8|number)
+	return netip.AddrFrom4(b), dots == 3 && digits > 0
 }
 
 func lower(s string) bool {

@@ -121,19 +121,15 @@ func (p *parser) endSection() error {
 // line takes one line without its end, and returns the key that an error is
 // about.
 func (p *parser) line(s string) (key, error) {
-	s, comment := s, ""
-	plain := printable(s)
-	if i := strings.IndexByte(s, '#'); i >= 0 {
-		s, comment = s[:i], s[i:]
-	}
-	if !plain {
+	comment := ""
+	if !plain(s) {
+		if i := strings.IndexByte(s, '#'); i >= 0 {
+			s, comment = s[:i], s[i:]
+		}
 		if strings.ContainsFunc(s, func(r rune) bool { return r < 0x20 && r != '\t' || r > 0x7e }) {
 			return keyNone, errors.New("character other than printable ASCII")
 		}
-		// Some clients take these for the end of the line and so of the comment.
-		if !utf8.ValidString(comment) || strings.ContainsFunc(comment, func(r rune) bool {
-			return r < 0x20 && r != '\t' || r >= 0x7f && r < 0xa0 || r == 0x2028 || r == 0x2029
-		}) {
+		if comment != "" && !plain(comment[1:]) && !oneLine(comment) {
 			return keyNone, errors.New("control character or line separator in a comment")
 		}
 	}
@@ -161,22 +157,30 @@ func (p *parser) line(s string) (key, error) {
 	return k, p.set(k, value)
 }
 
-// printable reports whether s is printable ASCII, eight bytes at a time.
-func printable(s string) bool {
+// oneLine reports whether no client takes part of s for the end of a line.
+func oneLine(s string) bool {
+	return utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool {
+		return r < 0x20 && r != '\t' || r >= 0x7f && r < 0xa0 || r == 0x2028 || r == 0x2029
+	})
+}
+
+// plain reports whether s is printable ASCII without a #, eight bytes at a time.
+func plain(s string) bool {
 	const ones = 0x0101010101010101
 	i := 0
 	for ; i+8 <= len(s); i += 8 {
 		w := uint64(s[i]) | uint64(s[i+1])<<8 | uint64(s[i+2])<<16 | uint64(s[i+3])<<24 |
 			uint64(s[i+4])<<32 | uint64(s[i+5])<<40 | uint64(s[i+6])<<48 | uint64(s[i+7])<<56
 		// The top bit of a byte comes from the byte itself, from adding one to 0x7f,
-		// or from a borrow below 0x20. A byte that is fine may look bad beside one
-		// that is not, never the other way round.
-		if (w|(w+ones)|(w-ones*0x20))&(ones*0x80) != 0 {
+		// from a borrow below 0x20, or from a borrow of what is zero where a # is. A
+		// byte that is fine may look bad beside one that is not, never the other way
+		// round.
+		if (w|(w+ones)|(w-ones*0x20)|((w^ones*'#')-ones))&(ones*0x80) != 0 {
 			return false
 		}
 	}
 	for ; i < len(s); i++ {
-		if s[i] < 0x20 || s[i] > 0x7e {
+		if s[i] < 0x20 || s[i] > 0x7e || s[i] == '#' {
 			return false
 		}
 	}
@@ -300,28 +304,33 @@ func (p *parser) prefixes(list []netip.Prefix, value string) ([]netip.Prefix, er
 		p.pool = p.pool[1:]
 	}
 	for item := range strings.SplitSeq(value, ",") {
-		item = trim(item)
-		var prefix netip.Prefix
-		var err error
-		if strings.IndexByte(item, '/') >= 0 {
-			prefix, err = netip.ParsePrefix(item)
-		} else {
-			var a netip.Addr
-			a, err = netip.ParseAddr(item)
-			prefix = netip.PrefixFrom(a, a.BitLen())
-			if a.Zone() != "" { // which a prefix would drop
-				return nil, errors.New("address has a zone")
-			}
-		}
+		prefix, err := parsePrefix(trim(item))
 		if err != nil {
-			return nil, errors.New("not a list of prefixes")
-		}
-		if reason := prefixProblem(prefix); reason != "" {
-			return nil, errors.New(reason)
+			return nil, err
 		}
 		list = append(list, prefix)
 	}
 	return list, nil
+}
+
+// parsePrefix takes an address without mask for the prefix that holds it alone.
+func parsePrefix(s string) (netip.Prefix, error) {
+	if address, ok := strings.CutSuffix(s, "/32"); ok {
+		if a, ok := parseIPv4(address); ok {
+			return netip.PrefixFrom(a, 32), nil
+		}
+	}
+	p, err := netip.ParsePrefix(s)
+	if a, err2 := netip.ParseAddr(s); err2 == nil && a.Zone() == "" { // a prefix would drop the zone
+		p, err = netip.PrefixFrom(a, a.BitLen()), nil
+	}
+	if err != nil {
+		return netip.Prefix{}, errors.New("not a list of prefixes")
+	}
+	if reason := prefixProblem(p); reason != "" {
+		return netip.Prefix{}, errors.New(reason)
+	}
+	return p, nil
 }
 
 func (p *parser) dns(value string) error {
