@@ -15,7 +15,7 @@
 // neither do host bits. Every function works on the normal form that
 // [Config.Normalize] describes, whatever order the caller's values are in, so
 // equal configs give equal bytes. A config that is in normal form already is
-// rendered without allocation.
+// not copied, and the formats of wg render it without allocation.
 //
 // # Text from outside
 //

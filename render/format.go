@@ -16,7 +16,7 @@ import (
 // Format is a kind of text that a client reads.
 type Format uint8
 
-// The formats. All but Quick, Compact and JSON are for Linux.
+// The formats.
 const (
 	Quick           Format = iota // the file of wg-quick and of all WireGuard apps
 	Compact                       // the same without comments and blanks, for QR codes

@@ -87,7 +87,7 @@ func TestMatrixEqualsOracle(t *testing.T) {
 
 // bestMask scores all masks one module at a time.
 func bestMask(data []byte, version int, l qr.Level) int {
-	best, bestScore := 0, 1<<60
+	best, bestScore := 0, 1<<30
 	for mask := range 8 {
 		var m qr.Matrix
 		m.EncodeAs(data, version, l, mask)
