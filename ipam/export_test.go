@@ -52,7 +52,7 @@ func (t *trie) equal(o *trie, i, j uint32) bool {
 		return i == j
 	}
 	a, b := t.nodes[i], o.nodes[j]
-	return a.mask == b.mask && a.next == b.next && t.equal(o, a.kid[0], b.kid[0]) && t.equal(o, a.kid[1], b.kid[1])
+	return a.mask == b.mask && a.best == b.best && t.equal(o, a.kid[0], b.kid[0]) && t.equal(o, a.kid[1], b.kid[1])
 }
 
 // Check compares what a Pool keeps for speed with what its entries and ranges

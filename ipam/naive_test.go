@@ -234,15 +234,19 @@ func (s *space) find(bits int) (netip.Prefix, bool) {
 			if q.Bits() > bits {
 				continue
 			}
-			// How far its neighbour is from being full.
-			r := p.Bits()
+			// The largest unused prefix in its neighbour, then the smallest.
+			r := p.Bits() * 255
 			if q != p {
-				r += 64
+				r = (p.Bits()+64)*256 + 64 - p.Bits()
 				lower, upper := halves(netip.PrefixFrom(q.Addr(), q.Bits()-1).Masked())
+				var lengths []int
 				for _, n := range append(s.unused(lower, s.held), s.unused(upper, s.held)...) {
 					if n != q {
-						r = min(r, n.Bits())
+						lengths = append(lengths, n.Bits())
 					}
+				}
+				if len(lengths) > 0 {
+					r = slices.Min(lengths)*256 + 63 - slices.Max(lengths)
 				}
 			}
 			if !best.IsValid() ||

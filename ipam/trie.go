@@ -1,6 +1,7 @@
 package ipam
 
 import (
+	"math"
 	"math/bits"
 	"slices"
 )
@@ -12,9 +13,9 @@ import (
 // Wholly unused and wholly used subtrees have no nodes: they are the numbers
 // unused and used. Two equal ones merge into their parent.
 //
-// Of several largest unused prefixes, that one is cut whose neighbour, the other
-// half of its parent, has the largest unused prefix: a neighbour that is full
-// has grown before, and would grow into it next.
+// Of several largest unused prefixes, the one is cut whose neighbour, the other
+// half of its parent, is the least likely to need it: who holds little there has
+// not grown yet, and who fills it would grow into the prefix next.
 type trie struct {
 	span
 	top   uint32
@@ -25,7 +26,7 @@ type trie struct {
 type node struct {
 	mask uint64
 	kid  [2]uint32
-	next uint8 // depth of the largest unused prefix in that neighbour; 64: none
+	best uint32 // where to cut: depth of the largest unused prefix, then rank of its neighbour
 }
 
 const (
@@ -36,7 +37,9 @@ const (
 // maxDepth is what a 64-bit mask can tell apart.
 const maxDepth = 63
 
-func newTrie(s span) *trie { return &trie{span: s, nodes: make([]node, 2)} }
+func newTrie(s span) *trie {
+	return &trie{span: s, nodes: []node{unused: {}, used: {best: math.MaxUint32}}}
+}
 
 func (t *trie) clone() *trie {
 	c := *t
@@ -81,30 +84,21 @@ func (t *trie) put(i uint32, depth int, s span, to uint32) uint32 {
 	}
 	m0, m1 := t.mask(n.kid[0], depth+1), t.mask(n.kid[1], depth+1)
 	n.mask = m0 | m1
-	switch {
+	switch here := uint32(depth+1) << 16; { //nolint:gosec // at most maxDepth
 	case n.kid[0] == unused:
-		n.next = top(m1)
+		n.best = here | rank(m1)
 	case n.kid[1] == unused:
-		n.next = top(m0)
+		n.best = here | rank(m0)
 	default:
-		n.next = t.nodes[n.kid[t.better(n.kid, m0, m1)]].next
+		n.best = min(t.nodes[n.kid[0]].best, t.nodes[n.kid[1]].best)
 	}
 	return i
 }
 
-// top returns the depth of the largest unused prefix.
-func top(mask uint64) uint8 {
-	return uint8(bits.TrailingZeros64(mask)) //nolint:gosec // 0 to 64
-}
-
-// better returns the half from which to cut the largest unused prefix. Of the
-// two, none is unused.
-func (t *trie) better(kid [2]uint32, m0, m1 uint64) int {
-	a, b := top(m0), top(m1)
-	if a < b || a == b && t.nodes[kid[0]].next <= t.nodes[kid[1]].next {
-		return 0
-	}
-	return 1
+// rank orders neighbours by the largest unused prefix in them, then by the
+// smallest, which is as large as what is held beside it.
+func rank(mask uint64) uint32 {
+	return uint32(bits.TrailingZeros64(mask)<<8 | bits.LeadingZeros64(mask)) //nolint:gosec // 0 to 64 each
 }
 
 func (t *trie) add(kid uint32) uint32 {
@@ -160,7 +154,8 @@ func (t *trie) fit(ones int, spread bool) (length, rank int, ok bool) {
 	case !spread:
 		return t.ones + bits.Len64(m) - 1, 0, true
 	}
-	return t.ones + int(top(m)), t.ones + int(t.nodes[t.top].next), true
+	best := t.nodes[t.top].best
+	return t.ones + int(best>>16), t.ones*255 + int(best&math.MaxUint16), true
 }
 
 // find returns the base of the prefix that fit has chosen.
@@ -168,16 +163,15 @@ func (t *trie) find(ones int, spread bool) u128 {
 	base, i := t.base, t.top
 	for d := t.ones; d < ones; d++ {
 		k := t.nodes[i].kid
-		m0, m1 := t.mask(k[0], d+1-t.ones), t.mask(k[1], d+1-t.ones)
-		half := 1
-		switch {
-		case spread && k[0] > used && k[1] > used:
-			half = t.better(k, m0, m1)
-		case m0>>(ones-t.ones)&1 == 1:
-			half = 0
+		var upper bool
+		if spread && k[0] > used && k[1] > used {
+			upper = t.nodes[k[1]].best < t.nodes[k[0]].best
+		} else {
+			upper = t.mask(k[0], d+1-t.ones)>>(ones-t.ones)&1 == 0
 		}
-		if i = k[half]; half == 1 {
-			base = base.withBit(d)
+		i = k[0]
+		if upper {
+			base, i = base.withBit(d), k[1]
 		}
 	}
 	return base
