@@ -80,8 +80,9 @@ func TestGrowth(t *testing.T) {
 			for s := range p.Subnets() {
 				ranges += len(s.Prefixes)
 				most = max(most, len(s.Prefixes))
-				used += 100 * float64(p.Usage(s.App).Total) / float64(p.Usage("").Total)
+				used += 100 * float64(p.Usage(s.App).Total)
 			}
+			used /= float64(p.Usage("").Total)
 			share := 100 * float64(inPlace) / float64(doublings)
 			t.Logf("%s %s: %d doublings, %.1f %% in place; %.3f ranges per app, at most %d; pool used %.1f %%",
 				tt.pool, name, doublings, share, float64(ranges)/apps, most, used)
