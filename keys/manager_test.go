@@ -472,3 +472,161 @@ func TestRotationsBesideWriters(t *testing.T) {
 	require.True(t, report.Clean(), "%+v", report)
 	require.Equal(t, len(want), report.Owners)
 }
+
+// raceStore lets another process act once, just before a call that matches.
+type raceStore struct {
+	keys.Store
+	match func(op, key string) bool
+	skip  int // matching calls before that one
+	other func()
+}
+
+func (s *raceStore) before(op, key string) {
+	if s.other == nil || !s.match(op, key) {
+		return
+	}
+	if s.skip--; s.skip < 0 {
+		other := s.other
+		s.other = nil
+		other()
+	}
+}
+
+func (s *raceStore) Get(ctx context.Context, network string, names ...string) ([]keys.Row, error) {
+	s.before("Get", names[0])
+	return s.Store.Get(ctx, network, names...)
+}
+
+func (s *raceStore) List(ctx context.Context, network, prefix, after string, limit int) ([]keys.Row, error) {
+	s.before("List", prefix)
+	return s.Store.List(ctx, network, prefix, after, limit)
+}
+
+func (s *raceStore) Swap(ctx context.Context, network string, checks, writes []keys.Row) error {
+	s.before("Swap", writes[0].Key)
+	return s.Store.Swap(ctx, network, checks, writes)
+}
+
+// TestOthersActInBetween gives another process the worst moment of each
+// operation.
+func TestOthersActInBetween(t *testing.T) {
+	t.Parallel()
+	both := keys.Multi(kek("b"), kek("a"))
+	rotate := func(t *testing.T, s keys.Store) {
+		t.Helper()
+		m := keys.NewManager(keys.NewVault(both, s, nil), nil)
+		for range 2 { // the first may only finish what is under way
+			_, err := m.RotateDEK(t.Context(), call, "acme")
+			require.NoError(t, err)
+			_, err = m.Reseal(t.Context(), call, "acme")
+			require.NoError(t, err)
+		}
+	}
+	tests := []struct {
+		name  string
+		match func(op, key string) bool
+		skip  int
+		other func(t *testing.T, s keys.Store)
+		do    func(t *testing.T, v *keys.Vault) error
+	}{
+		{
+			name:  "the data key is replaced and destroyed while a key is sealed under it",
+			match: func(op, key string) bool { return op == "Swap" && strings.HasPrefix(key, "idx/") },
+			skip:  1,
+			other: rotate,
+			do: func(t *testing.T, v *keys.Vault) error {
+				t.Helper()
+				// The first one reserves seals and so writes the data key's row;
+				// the second one only checks it.
+				_, _, err := v.Generate(t.Context(), call, "acme", "warm", keys.Managed)
+				require.NoError(t, err)
+				_, _, err = v.Generate(t.Context(), call, "acme", "new", keys.Managed)
+				return err
+			},
+		},
+		{
+			name:  "records move on while they are resealed",
+			match: func(op, key string) bool { return op == "Get" && strings.HasPrefix(key, "key/") },
+			other: rotate,
+			do: func(t *testing.T, v *keys.Vault) error {
+				t.Helper()
+				m := keys.NewManager(v, nil)
+				if _, err := m.RotateDEK(t.Context(), call, "acme"); err != nil {
+					return err
+				}
+				_, err := m.Reseal(t.Context(), call, "acme")
+				return err
+			},
+		},
+		{
+			name:  "records move on while one is read",
+			match: func(op, key string) bool { return op == "Get" && strings.HasPrefix(key, "key/") },
+			other: rotate,
+			do: func(t *testing.T, v *keys.Vault) error {
+				t.Helper()
+				_, err := v.Reveal(t.Context(), call, "acme", "web-0", 0)
+				return err
+			},
+		},
+		{
+			name:  "records move on while they are verified",
+			match: func(op, key string) bool { return op == "List" && key == "key/" },
+			other: rotate,
+			do: func(t *testing.T, v *keys.Vault) error {
+				t.Helper()
+				report, err := keys.NewManager(v, nil).Verify(t.Context(), call, "acme")
+				require.Empty(t, report.Damaged)
+				return err
+			},
+		},
+		{
+			name:  "seals are counted while the data key is wrapped again",
+			match: func(op, key string) bool { return op == "Swap" && strings.HasPrefix(key, "dek/") },
+			other: func(t *testing.T, s keys.Store) {
+				t.Helper()
+				_, _, err := keys.NewVault(both, s, nil).Generate(t.Context(), call, "acme", "other", keys.Managed)
+				require.NoError(t, err)
+			},
+			do: func(t *testing.T, v *keys.Vault) error {
+				t.Helper()
+				m := keys.NewManager(v, nil)
+				_, err := m.RewrapKEK(t.Context(), call)
+				require.NoError(t, err)
+				report, err := m.Verify(t.Context(), call, "acme")
+				require.Empty(t, report.StaleKEK)
+				return err
+			},
+		},
+		{
+			name:  "a data key is made while the network is shredded",
+			match: func(op, key string) bool { return op == "Swap" && strings.HasPrefix(key, "dek/") },
+			other: rotate,
+			do: func(t *testing.T, v *keys.Vault) error {
+				t.Helper()
+				require.NoError(t, keys.NewManager(v, nil).Shred(t.Context(), call, "acme"))
+				_, err := v.Ring(t.Context(), "acme", now)
+				require.ErrorIs(t, err, keys.ErrShredded)
+				return nil
+			},
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			s := &keys.MemStore{}
+			want := populate(t, keys.NewVault(keys.Multi(kek("a")), s, nil), "acme")
+			racing := &raceStore{Store: s, match: tt.match, skip: tt.skip, other: func() { tt.other(t, s) }}
+			require.NoError(t, tt.do(t, keys.NewVault(both, racing, nil)))
+			require.Nil(t, racing.other, "the other process had its turn")
+
+			m := keys.NewManager(keys.NewVault(both, s, nil), nil)
+			report, err := m.Verify(t.Context(), call, "acme")
+			if errors.Is(err, keys.ErrShredded) {
+				return
+			}
+			require.NoError(t, err)
+			require.Empty(t, report.Damaged)
+			readable(t, both, s, want, tt.name)
+		})
+	}
+}

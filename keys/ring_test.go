@@ -409,3 +409,14 @@ func TestSealLimit(t *testing.T) {
 	_, err = openRing(t, set, stored.Demote(), rotated).Seal(nil, owner("x"), nil)
 	require.NoError(t, err, "a new key has its own count")
 }
+
+// TestRootsMustAgree opens two data keys of a network that have roots of their
+// own: somebody made the second one as if the network were new.
+func TestRootsMustAgree(t *testing.T) {
+	t.Parallel()
+	set := keys.Multi(kek("a"))
+	second, err := keys.NewDEK(t.Context(), set, "acme", 2, now)
+	require.NoError(t, err)
+	_, err = keys.OpenRing(t.Context(), set, now, newDEK(t, set, "acme").Demote(), second)
+	require.ErrorIs(t, err, keys.ErrTampered)
+}
