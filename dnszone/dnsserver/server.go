@@ -25,8 +25,9 @@ type Options struct {
 	Forward Forwarder
 	// Transfer is who gets whole zones. The zero value means nobody.
 	Transfer TransferPolicy
-	// IdleTimeout is how long a TCP connection may rest between queries. Zero
-	// means 10 s.
+	// IdleTimeout is how long a TCP connection may rest between queries; a
+	// message that has begun has as long, or 5 s if that is less. Zero means
+	// 10 s.
 	IdleTimeout time.Duration
 	// OnQuery is called once per query, from several goroutines. Nil means no
 	// calls; the call costs the path to an answer its freedom from allocations.

@@ -17,8 +17,8 @@ import (
 )
 
 const (
-	// messageTimeout is how long one message may take to arrive or to leave once
-	// it has begun, so that nobody holds a connection octet by octet.
+	// messageTimeout is how long one message may take at most to arrive or to
+	// leave once it has begun, so that nobody holds a connection octet by octet.
 	messageTimeout = 5 * time.Second
 	// flushSize is how many octets of replies to pipelined queries wait for each
 	// other.
@@ -110,7 +110,7 @@ func (s *Server) readQuery(conn net.Conn, r *bufio.Reader, dst []byte) ([]byte, 
 		}
 	}
 	if !pipelined(r) {
-		_ = conn.SetReadDeadline(time.Now().Add(messageTimeout))
+		_ = conn.SetReadDeadline(time.Now().Add(min(messageTimeout, s.opts.IdleTimeout)))
 	}
 	var size [2]byte
 	if _, err := io.ReadFull(r, size[:]); err != nil {
