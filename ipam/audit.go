@@ -43,7 +43,7 @@ func (p *Pool) Audit() []Problem {
 		list = append(list, Problem{kind, r, fmt.Sprintf(format, args...)})
 	}
 	for _, s := range p.strays {
-		report(s.kind, s.Record, "%s has another record", s.Key())
+		report(Duplicate, s, "%s has another record", s.Key())
 	}
 	var last *subrange // of those seen, the one that ends last
 	for _, r := range slices.SortedFunc(maps.Values(p.ranges), bySpan) {

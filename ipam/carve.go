@@ -9,28 +9,32 @@ import (
 // it has to note something in them, then on copies, so the Pool stays as it is.
 type carving struct {
 	p      *Pool
+	now    int64
 	app    string
 	f      int
-	tries  []*trie
+	tries  []*trie // nil: not looked at yet
 	copied bool
-	taken  []span // by this decision
-	noted  int    // how many of them are in tries
-	rested []*subrange
+	rested []*subrange // ranges whose rest is over, not of app itself: they count as unused
+	taken  []span      // by this decision
+	noted  int         // how many of them are in tries
 }
 
 // collectRanges is how many rested ranges a decision removes beyond those whose
 // space it needs: a few, so that none pile up and no change becomes long.
 const collectRanges = 8
 
-// carve starts a decision for app. Ranges whose rest is over count as unused,
-// but not those of app itself.
-func (p *Pool) carve(now int64, app string, f int) carving {
-	c := carving{p: p, app: app, f: f, tries: p.fam[f].tries}
-	for _, r := range p.resting[f] {
-		if !p.rested(r.released, now) {
+// look brings tries to the time of the decision.
+func (c *carving) look() {
+	if c.tries != nil {
+		return
+	}
+	p := c.p
+	c.tries = p.fam[c.f].tries
+	for _, r := range p.resting[c.f] {
+		if !p.rested(r.released, c.now) {
 			break
 		}
-		if r.app.name != app {
+		if r.app.name != c.app {
 			c.rested = append(c.rested, r)
 		}
 	}
@@ -49,7 +53,6 @@ func (p *Pool) carve(now int64, app string, f int) carving {
 			}
 		}
 	}
-	return c
 }
 
 func (c *carving) copy() {
@@ -71,6 +74,7 @@ func (c *carving) trieOf(s span) *trie {
 
 // unused reports whether s is in the pool and nothing in it is held.
 func (c *carving) unused(s span) bool {
+	c.look()
 	t := c.trieOf(s)
 	return t != nil && t.unused(s) && !slices.ContainsFunc(c.taken, s.overlaps)
 }
@@ -79,6 +83,7 @@ func (c *carving) take(s span) { c.taken = append(c.taken, s) }
 
 // find takes an unused prefix of length ones, where the placement wants it.
 func (c *carving) find(ones int) (span, bool) {
+	c.look()
 	for _, s := range c.taken[c.noted:] {
 		c.copy()
 		c.trieOf(s).set(s, used)

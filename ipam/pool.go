@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"hash/maphash"
 	"iter"
-	"math"
 	"net/netip"
 	"slices"
 	"time"
@@ -15,7 +14,7 @@ import (
 // one with [New] or [Load].
 //
 // Any number of goroutines may decide and look up at the same time; [Pool.Apply]
-// needs the Pool for itself.
+// needs the Pool for itself, also while a loop over one of its iterators runs.
 type Pool struct {
 	fam      [2]family // IPv4, IPv6
 	derive   *span     // the IPv6 prefix of derived addresses
@@ -32,7 +31,7 @@ type Pool struct {
 	ranges  map[u128]*subrange // by base
 	resting [2][]*subrange     // by time of release, then base
 	closed  []*subrange
-	strays  []stray
+	strays  []Record // that Load could not place beside another one with their key
 
 	entries slab
 	owners  index
@@ -47,12 +46,6 @@ type app struct {
 	ranges  [2][]*subrange // by base
 	entries int
 	live    int
-}
-
-// stray is a record that Load could not place beside another one.
-type stray struct {
-	Record
-	kind ProblemKind
 }
 
 // New returns a Pool in which nothing is held. If cfg cannot work, the error
@@ -76,7 +69,7 @@ func Load(cfg Config, count int, records iter.Seq[Record]) (*Pool, error) {
 	if err != nil {
 		return nil, err
 	}
-	count = min(max(count, 0), math.MaxInt32)
+	count = min(count, 1<<20) // a wrong count costs little
 	p.owners.reserve(count)
 	p.addrs.reserve(count)
 	var ranges []Record
@@ -89,7 +82,7 @@ func Load(cfg Config, count int, records iter.Seq[Record]) (*Pool, error) {
 			continue
 		}
 		if _, ok := p.entryAt(fromAddr(r.Addr)); ok {
-			p.strays = append(p.strays, stray{r, Duplicate})
+			p.strays = append(p.strays, r)
 			continue
 		}
 		p.insert(&r)
@@ -100,7 +93,7 @@ func Load(cfg Config, count int, records iter.Seq[Record]) (*Pool, error) {
 	})
 	for _, r := range ranges {
 		if _, ok := p.ranges[fromAddr(r.Prefix.Addr())]; ok {
-			p.strays = append(p.strays, stray{r, Duplicate})
+			p.strays = append(p.strays, r)
 			continue
 		}
 		_ = p.addRange(&r, true)

@@ -28,7 +28,7 @@ func (p *Pool) Release(now time.Time, app, owner string, gen uint64) (Change, er
 			p.release(&d, e, p.clock(now))
 		}
 	}
-	return d.change(), nil
+	return Change{d.steps}, nil
 }
 
 // release puts the release of a live entry into d.

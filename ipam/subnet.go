@@ -1,7 +1,6 @@
 package ipam
 
 import (
-	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -84,7 +83,7 @@ func (p *Pool) subnet(now int64, name string, opts *SubnetOptions) (Subnet, Chan
 			want = f == p.primary() && opts.Bits > 0 && !slices.ContainsFunc(list, enough)
 		}
 
-		c := p.carve(now, name, f)
+		c := carving{p: p, now: now, app: name, f: f}
 		if err := c.choose(list, at[f]); err != nil {
 			return Subnet{}, Change{}, err
 		}
@@ -100,7 +99,7 @@ func (p *Pool) subnet(now int64, name string, opts *SubnetOptions) (Subnet, Chan
 		}
 		lists[f] = list
 	}
-	return p.subnetOf(name, lists), d.change(), nil
+	return p.subnetOf(name, lists), Change{d.steps}, nil
 }
 
 func spansOf(list []*subrange) []span {
@@ -181,7 +180,7 @@ func (p *Pool) Grow(now time.Time, app string, minFree uint64) (Subnet, Change, 
 		if len(list) == 0 {
 			continue
 		}
-		c := p.carve(p.clock(now), app, f)
+		c := carving{p: p, now: p.clock(now), app: app, f: f}
 		grown, ok := c.grow(list, minFree)
 		if !ok {
 			err = p.exhausted(app, f)
@@ -193,7 +192,7 @@ func (p *Pool) Grow(now time.Time, app string, minFree uint64) (Subnet, Change, 
 	if err != nil {
 		return Subnet{}, Change{}, fmt.Errorf("ipam: grow %q: %w", app, err)
 	}
-	return p.subnetOf(app, lists), d.change(), nil
+	return p.subnetOf(app, lists), Change{d.steps}, nil
 }
 
 // ReleaseSubnet decides to give the subnet of app back. Its ranges rest for the
@@ -213,7 +212,7 @@ func (p *Pool) ReleaseSubnet(now time.Time, app string) (Change, error) {
 			d.put(new(r.record()), &gone)
 		}
 	}
-	return d.change(), nil
+	return Change{d.steps}, nil
 }
 
 // subnetOf returns the public form of an app's ranges.
@@ -247,7 +246,9 @@ func (p *Pool) exhausted(app string, f int) *ExhaustedError {
 		u := r.usage()
 		e.Live, e.Cooling, e.Reserved = e.Live+u.Live, e.Cooling+u.Cooling, addSat(e.Reserved, u.Reserved)
 		if len(r.resting) > 0 {
-			next = cmp.Or(min(next, p.entries.at(r.resting[0]).released), p.entries.at(r.resting[0]).released)
+			if t := p.entries.at(r.resting[0]).released; next == 0 || t < next {
+				next = t
+			}
 		}
 	}
 	if len(list) == 0 && len(p.resting[f]) > 0 {
@@ -263,5 +264,3 @@ func (p *Pool) exhausted(app string, f int) *ExhaustedError {
 type draft struct{ steps []Step }
 
 func (d *draft) put(before, after *Record) { d.steps = append(d.steps, Step{before, after}) }
-
-func (d *draft) change() Change { return Change{d.steps} }

@@ -3,26 +3,8 @@ package ipam
 import (
 	"encoding/binary"
 	"fmt"
-	"math"
 	"net/netip"
 )
-
-// Usable returns how many addresses of a range may be given out when none is
-// reserved or excluded. It skips .0 and .255 of every IPv4 /24, the first and
-// the last address of smaller IPv4 ranges, and the first of an IPv6 range;
-// /31, /32 (RFC 3021), /127 (RFC 6164) and /128 use all. It stops at 2^64-1;
-// an invalid prefix has none.
-func Usable(p netip.Prefix) uint64 {
-	if !p.IsValid() || p.Addr().Is4In6() {
-		return 0
-	}
-	s := spanOf(p.Masked())
-	r := subrange{span: s, edge: edgesOf(s)}
-	if size := s.size(); size != math.MaxUint64 {
-		return size - r.edges(0, size)
-	}
-	return math.MaxUint64
-}
 
 // Derive6 returns the IPv6 address that goes with an IPv4 address: base with
 // that address in its low 32 bits. base has at most 96 bits. If an argument
