@@ -116,12 +116,14 @@ func (m *Manager) reseal(ctx context.Context, c Call, p *Progress) error {
 		if !h.stale(active) {
 			return nil
 		}
-		p.Changed++
 		err := m.v.update(ctx, c, p.Network, owner, func(ring *Ring, h KeyHistory, _ *batch) (KeyHistory, error) {
 			return h.reseal(ring, owner)
 		})
 		if errors.Is(err, ErrKEKUnavailable) || ctx.Err() != nil {
 			return err
+		}
+		if err == nil {
+			p.Changed++
 		}
 		failed = errors.Join(failed, err)
 		return nil

@@ -1,6 +1,7 @@
 package keys
 
 import (
+	"cmp"
 	"context"
 	"crypto/cipher"
 	"crypto/subtle"
@@ -51,7 +52,7 @@ func OpenRing(ctx context.Context, k *KEKSet, now time.Time, recs ...DEKRecord) 
 	if len(recs) == 0 {
 		return nil, fmt.Errorf("keys: open ring: %w: no DEK records", ErrUnknownDEK)
 	}
-	recs = slices.SortedFunc(slices.Values(recs), func(a, b DEKRecord) int { return int(int64(a.Version) - int64(b.Version)) })
+	recs = slices.SortedFunc(slices.Values(recs), func(a, b DEKRecord) int { return cmp.Compare(a.Version, b.Version) })
 	st := &ringState{network: recs[0].Network, proven: now, highest: recs[len(recs)-1].Version}
 	st.aads.New = func() any { return newAAD(st.network) }
 	for i, r := range recs {

@@ -21,7 +21,7 @@ type RingsOptions struct {
 	StaleReads time.Duration
 
 	// Size is how many networks are kept open; the least recently used one goes
-	// first. Zero means 1,024, about 8 MiB.
+	// first. Zero means 1,024, about 5 MiB.
 	Size int
 }
 
