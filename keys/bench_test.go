@@ -170,13 +170,13 @@ func BenchmarkRings(b *testing.B) {
 	require.NoError(b, err)
 	for name, flush := range map[string]bool{"warm": false, "cold": true} {
 		b.Run(name, func(b *testing.B) {
-			rings := keys.NewRings(set, nil)
+			rings, load := keys.NewRings(set, nil), load(rec)
 			b.ReportAllocs()
 			for b.Loop() {
 				if flush {
 					rings.Flush("acme")
 				}
-				_, _ = rings.Ring(b.Context(), "acme", now, load(rec))
+				_, _ = rings.Ring(b.Context(), "acme", now, load)
 			}
 		})
 	}
