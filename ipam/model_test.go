@@ -163,6 +163,9 @@ func (m *model) checkNew(before, after *ipam.Record) {
 	if after.IsRange() || !after.Released.IsZero() {
 		return
 	}
+	if live, _, _ := m.naive.owned(after.App, after.Owner); len(live) == 0 {
+		require.Greater(m.t, after.Gen, m.gens[[2]string{after.App, after.Owner}])
+	}
 	s, ok := m.p.SubnetOf(after.App)
 	require.True(m.t, ok)
 	for _, p := range s.Prefixes {
