@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -50,7 +51,7 @@ func (d *data) serveAdmin(ctx context.Context, log *slog.Logger) (stop func(), e
 			err := errors.New("another key command is at work")
 			if busy.TryLock() {
 				defer busy.Unlock()
-				err = run(r.Context(), d, flushing{w, http.NewResponseController(w)})
+				err = run(r.Context(), d, r.URL.Query().Get("arg"), flushing{w, http.NewResponseController(w)})
 			}
 			if err != nil {
 				w.Header().Set(adminTrailer, strings.ReplaceAll(err.Error(), "\n", "; "))
@@ -80,20 +81,20 @@ func (f flushing) Write(p []byte) (int, error) {
 
 // command runs a command in the server that has the data folder open, or here if
 // there is none.
-func (o *options) command(ctx context.Context, name string, stdout io.Writer) error {
+func (o *options) command(ctx context.Context, name, arg string, stdout io.Writer) error {
 	if _, err := os.Stat(filepath.Join(o.data, "apn.db")); err != nil {
 		return fmt.Errorf("there is no database in %s: %w", o.data, err)
 	}
 	client := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(o.data, adminSocket))
 	}}}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://admin/"+strings.ReplaceAll(name, " ", "/"), http.NoBody)
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://admin/"+strings.ReplaceAll(name, " ", "/")+"?"+url.Values{"arg": {arg}}.Encode(), http.NoBody)
 	if err != nil {
 		return err
 	}
 	resp, err := client.Do(req)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
-		return o.commandHere(ctx, name, stdout)
+		return o.commandHere(ctx, name, arg, stdout)
 	}
 	if err != nil {
 		return fmt.Errorf("the server does not answer: %w", err)
@@ -111,11 +112,11 @@ func (o *options) command(ctx context.Context, name string, stdout io.Writer) er
 	return nil
 }
 
-func (o *options) commandHere(ctx context.Context, name string, stdout io.Writer) (err error) {
+func (o *options) commandHere(ctx context.Context, name, arg string, stdout io.Writer) (err error) {
 	d, err := o.openData(ctx, lease.SourceOptions{}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, d.Close()) }()
-	return commands()[name](ctx, d, stdout)
+	return commands()[name](ctx, d, arg, stdout)
 }

@@ -15,9 +15,10 @@ import (
 	"github.com/apnkit/apnkit/keys/localkek"
 )
 
-// command is work on the keys of a data folder while its networks are in use. It
-// may be cut off at any moment, and goes on when it is run again.
-type command func(ctx context.Context, d *data, out io.Writer) error
+// command is work on a data folder while its networks are in use. It may be cut
+// off at any moment, and goes on when it is run again. arg is what the client
+// side made of the words after the command's name.
+type command func(ctx context.Context, d *data, arg string, out io.Writer) error
 
 // commands are the words that may stand before the flags.
 func commands() map[string]command {
@@ -27,6 +28,7 @@ func commands() map[string]command {
 		"kek prune":   kekPrune,
 		"keys rotate": keysRotate,
 		"keys verify": keysVerify,
+		checkName:     configCheck,
 	}
 }
 
@@ -52,7 +54,7 @@ func (d *data) networks(ctx context.Context, yield func(*apn.Network) error) err
 	return nil
 }
 
-func kekStatus(ctx context.Context, d *data, out io.Writer) error {
+func kekStatus(ctx context.Context, d *data, _ string, out io.Writer) error {
 	ids := d.kek.KeyIDs()
 	fmt.Fprintf(out, "KEK %s in %s\n", ids[0], d.options.kek.file)
 	for _, id := range ids[1:] {
@@ -83,7 +85,7 @@ func kekStatus(ctx context.Context, d *data, out io.Writer) error {
 
 // kekRotate makes a new KEK and wraps every data key under it. While a data key
 // still needs an older KEK, it goes on with the one it made before.
-func kekRotate(ctx context.Context, d *data, out io.Writer) error {
+func kekRotate(ctx context.Context, d *data, _ string, out io.Writer) error {
 	inUse, err := d.ctl.KEKIDs(ctx)
 	if err != nil {
 		return err
@@ -111,11 +113,11 @@ func kekRotate(ctx context.Context, d *data, out io.Writer) error {
 	if slices.ContainsFunc(inUse, func(id string) bool { return id != d.kek.KeyID() }) {
 		return fmt.Errorf("data keys still need %s: run it again", strings.Join(inUse, ", "))
 	}
-	return keysVerify(ctx, d, out)
+	return keysVerify(ctx, d, "", out)
 }
 
 // kekPrune forgets the KEKs before the present one.
-func kekPrune(ctx context.Context, d *data, out io.Writer) error {
+func kekPrune(ctx context.Context, d *data, _ string, out io.Writer) error {
 	inUse, err := d.ctl.KEKIDs(ctx)
 	if err != nil {
 		return err
@@ -146,7 +148,7 @@ func (d *data) changeKEK(change func(string, *localkek.FileOptions) (*keys.KEKSe
 }
 
 // keysRotate gives every network a new data key and moves its sealed keys there.
-func keysRotate(ctx context.Context, d *data, out io.Writer) error {
+func keysRotate(ctx context.Context, d *data, _ string, out io.Writer) error {
 	err := d.networks(ctx, func(n *apn.Network) error {
 		return n.RotateDEK(ctx, func(done, total int) {
 			fmt.Fprintf(out, "%s: %d of %d key pairs\n", n.Name(), done, total)
@@ -155,11 +157,11 @@ func keysRotate(ctx context.Context, d *data, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	return keysVerify(ctx, d, out)
+	return keysVerify(ctx, d, "", out)
 }
 
 // keysVerify opens every sealed key.
-func keysVerify(ctx context.Context, d *data, out io.Writer) error {
+func keysVerify(ctx context.Context, d *data, _ string, out io.Writer) error {
 	return d.networks(ctx, func(n *apn.Network) error {
 		count, err := n.VerifyKeys(ctx)
 		if err == nil {

@@ -94,6 +94,46 @@ func TestCommandWithoutData(t *testing.T) {
 	require.ErrorIs(t, err, os.ErrNotExist, "a command makes nothing")
 }
 
+// TestConfigCheck asks, with and without a server, what a file is worth.
+func TestConfigCheck(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s, c := begin(t, dir)
+	s.fill(t, 3)
+	c.call(http.MethodPost, "/v1/networks/acme/members", `{"name":"ada"}`)
+	c.call(http.MethodPut, "/v1/networks/acme/members/ada/roles/app", `{"role":"developer"}`)
+	c.call(http.MethodPost, "/v1/networks/acme/members/ada/devices", `{"name":"laptop"}`)
+	file := filepath.Join(t.TempDir(), "acme-laptop.conf")
+	text := c.call(http.MethodGet, "/v1/networks/acme/members/ada/devices/laptop/config", "").body
+	require.NoError(t, os.WriteFile(file, text, 0o600))
+	check := func(words ...string) (int, string) {
+		var out bytes.Buffer
+		code := run(t.Context(), append([]string{"config", "check"}, words...), &out, &out)
+		require.NotContains(t, out.String(), "PrivateKey")
+		return code, out.String()
+	}
+
+	code, out := check(file, "-data", dir)
+	require.Zero(t, code, out)
+	require.Contains(t, out, "current: laptop of ada")
+	edited := filepath.Join(t.TempDir(), "edited.conf")
+	require.NoError(t, os.WriteFile(edited, bytes.Replace(text, []byte("= 25"), []byte("= 26"), 1), 0o600))
+	code, out = check(edited, "-data", dir)
+	require.Equal(t, 1, code)
+	require.Contains(t, out, "superseded")
+	c.call(http.MethodPost, "/v1/networks/acme/apps/app/servers", `{"name":"web-9"}`)
+	s.stop(t)
+	code, out = check(file, "-data", dir)
+	require.Equal(t, 1, code)
+	require.Contains(t, out, "server_added app/web-9\n")
+	require.Contains(t, out, "stale")
+
+	for _, words := range [][]string{nil, {"-data", dir}, {filepath.Join(dir, "none.conf")}, {filepath.Join(dir, "apn.db")}} {
+		code, _ = check(words...)
+		require.Equal(t, 2, code)
+	}
+}
+
 // launched is a server process.
 type launched struct {
 	dir, url, token string

@@ -4,9 +4,11 @@
 //	go run ./examples/server
 //
 // Key commands work on a running server, and on a stopped one, by its data
-// folder: kek status, kek rotate, kek prune, keys rotate, keys verify.
+// folder: kek status, kek rotate, kek prune, keys rotate, keys verify. So does
+// config check, which tells whether a config file is current.
 //
 //	go run ./examples/server kek rotate -data ./apn-data
+//	go run ./examples/server config check acme-laptop.conf -data ./apn-data
 //
 // It prints its address, and on its first start an admin token that it never
 // shows again. Everything else is in the flags.
@@ -40,6 +42,14 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if isCommand {
 		args = args[2:]
 	}
+	var arg string
+	var err error
+	if name == checkName {
+		if arg, args, err = checkArg(args); err != nil {
+			fmt.Fprintf(stderr, "server: %v\n", err)
+			return 2
+		}
+	}
 	o, err := parse(args, stderr)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
@@ -48,7 +58,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return 2 // package flag has said why
 	}
 	if isCommand {
-		err = o.command(ctx, name, stdout)
+		err = o.command(ctx, name, arg, stdout)
 	} else {
 		err = o.serve(ctx, stdout, stderr)
 	}
