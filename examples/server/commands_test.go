@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -136,33 +137,36 @@ func TestConfigCheck(t *testing.T) {
 
 // launched is a server process.
 type launched struct {
-	dir, url, token string
-	cmd             *exec.Cmd
-	done            chan error
+	dir, url, token, dns string
+	cmd                  *exec.Cmd
+	done                 chan error
 }
 
-// launch starts a server on dir and a free port. A later start gets the token of
-// the first.
-func launch(t *testing.T, dir string, token ...string) *launched {
+// launch starts a server on dir and a free port. Words that start with "-" and
+// what follows are flags; a word before them is the token of an earlier start.
+func launch(t *testing.T, dir string, words ...string) *launched {
 	t.Helper()
 	s := &launched{dir: dir, done: make(chan error, 1)}
-	s.cmd = exec.CommandContext(context.WithoutCancel(t.Context()), binary(t), "-data", dir, "-addr", "127.0.0.1:0")
+	if len(words) > 0 && !strings.HasPrefix(words[0], "-") {
+		s.token, words = words[0], words[1:]
+	}
+	s.cmd = exec.CommandContext(context.WithoutCancel(t.Context()), binary(t), append([]string{"-data", dir, "-addr", "127.0.0.1:0"}, words...)...)
 	s.cmd.Stderr = os.Stderr
 	stdout, err := s.cmd.StdoutPipe()
 	require.NoError(t, err)
 	require.NoError(t, s.cmd.Start())
 	t.Cleanup(func() { _ = s.cmd.Process.Kill() }) // this process, if it still runs
 	lines := bufio.NewScanner(stdout)
-	require.True(t, lines.Scan(), "the server says where it listens")
-	var found bool
-	_, s.url, found = strings.Cut(lines.Text(), "listening on ")
-	require.True(t, found)
-	if len(token) > 0 {
-		s.token = token[0]
-	} else {
-		require.True(t, lines.Scan())
-		_, s.token, found = strings.Cut(lines.Text(), ": ")
-		require.True(t, found)
+	for s.url == "" || s.token == "" || s.dns == "" && slices.Contains(words, "-dns") {
+		require.True(t, lines.Scan(), "the server says where it listens")
+		before, what, _ := strings.Cut(lines.Text(), " on ")
+		if token, ok := strings.CutPrefix(lines.Text(), "admin token, shown once: "); ok {
+			s.token = token
+		} else if dns, ok := strings.CutPrefix(lines.Text(), "answering DNS at "); ok {
+			s.dns = dns
+		} else if before == "listening" {
+			s.url = what
+		}
 	}
 	go func() { s.done <- s.cmd.Wait() }()
 	return s

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -23,6 +24,7 @@ type data struct {
 	store   *boltstore.Store
 	ctl     *apn.Control
 	kek     *keys.KEKSet // what ctl wraps with; a key command replaces it
+	dnsAddr net.Addr     // where DNS is answered; nil: nowhere
 }
 
 // openData opens database and KEK. On the first start it makes both; afterwards
@@ -95,9 +97,9 @@ func explainKEK(path string, err error) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, localkek.ErrPassphrase):
-		return fmt.Errorf("the passphrase does not fit the KEK file %s", path)
+		return fmt.Errorf("the KEK file %s is under another passphrase, which -kek passphrase-file:PATH names", path)
 	case errors.Is(err, keys.ErrFormat):
-		return fmt.Errorf("the KEK file %s is damaged or under a passphrase (-kek passphrase-file:PATH): %w", path, err)
+		return fmt.Errorf("the KEK file %s is damaged: put it back from its backup (%w)", path, err)
 	case errors.Is(err, localkek.ErrInsecureFile):
 		return fmt.Errorf("the KEK file %s is open to others, so it is not used: %w", path, err)
 	default:

@@ -19,6 +19,7 @@ type options struct {
 	proxies        []netip.Prefix
 	pool           []netip.Prefix
 	suffix         string
+	dns            string
 	privateSources bool
 	newToken       bool
 	verbose        bool
@@ -42,6 +43,7 @@ func parse(args []string, stderr io.Writer) (*options, error) {
 	f.Func("trusted-proxies", "comma-separated `prefixes` whose X-Forwarded-For is believed", list(&o.proxies))
 	f.Func("pool", "comma-separated `prefixes` for new networks that name none (default random)", list(&o.pool))
 	f.StringVar(&o.suffix, "suffix", "", "DNS `suffix` of new networks that name none (default apn)")
+	f.StringVar(&o.dns, "dns", "", "`[NETWORK@]ADDRESS` to answer DNS queries for a network's names at (default none)")
 	f.BoolVar(&o.privateSources, "private-sources", false, "let leases be for private addresses; always so when listening on loopback alone")
 	f.BoolVar(&o.newToken, "new-token", false, "print another admin token")
 	f.BoolVar(&o.verbose, "v", false, "log every request")

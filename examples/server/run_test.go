@@ -24,7 +24,7 @@ const acme = "/v1/networks/acme"
 
 // TestRun is the main job from end to end, over HTTP, against a database on
 // disk and a process that is started again.
-func TestRun(t *testing.T) {
+func TestRun(t *testing.T) { //nolint:tparallel // its subtests are steps
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "apn-data")
 	s, c := begin(t, dir)
@@ -85,7 +85,7 @@ func TestRun(t *testing.T) {
 	phone := acme + "/members/bob/devices/phone"
 	compact := c.get(phone + "/config?format=compact").is(200).body
 	require.Equal(t, 8, strings.Count(string(compact), "[Peer]"))
-	t.Run("zbarimg", func(t *testing.T) { //nolint:paralleltest // a step of the run
+	t.Run("zbarimg", func(t *testing.T) {
 		image := save(t, "qr.png", c.get(phone+"/qr.png").is(200).body)
 		text := output(t, "zbarimg", "--quiet", "--raw", "--oneshot", "-Sbinary", image)
 		require.Equal(t, string(compact), string(text))
@@ -118,7 +118,7 @@ func TestRun(t *testing.T) {
 
 	// Every config passes the parsers of wg and wg-quick, and reads back.
 	texts := c.configs(laptop, phone)
-	t.Run("wg", func(t *testing.T) { //nolint:paralleltest // a step of the run
+	t.Run("wg", func(t *testing.T) {
 		for _, text := range texts {
 			acceptedByWG(t, text)
 		}
@@ -254,7 +254,7 @@ func (c *client) zones(t *testing.T) {
 		"name": "web-1.apn", "kind": "short name", "hosts": []any{"blog/web-1", "shop/web-1"},
 		"names": []any{"web-1.blog.apn", "web-1.shop.apn"},
 	}}, report["withheld"])
-	t.Run("named-checkzone", func(t *testing.T) { //nolint:paralleltest // a step of the run
+	t.Run("named-checkzone", func(t *testing.T) {
 		zones := report["zones"].([]any)
 		require.Greater(t, len(zones), 2, "forward and both reverse zones")
 		for _, name := range zones {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -31,6 +32,14 @@ func (o *options) serve(ctx context.Context, stdout, stderr io.Writer) (err erro
 	}
 	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level}))
 
+	var certs []tls.Certificate
+	if o.tlsCert != "" {
+		cert, err := tls.LoadX509KeyPair(o.tlsCert, o.tlsKey)
+		if err != nil {
+			return fmt.Errorf("the certificate cannot be used: %w", err)
+		}
+		certs = append(certs, cert)
+	}
 	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", o.addr)
 	if err != nil {
 		return fmt.Errorf("%s cannot be listened on: %w", o.addr, err)
@@ -61,10 +70,20 @@ func (o *options) serve(ctx context.Context, stdout, stderr io.Writer) (err erro
 		return err
 	}
 	defer stop()
+	if o.dns != "" {
+		stop, err := d.serveDNS(ctx, log)
+		if err != nil {
+			return err
+		}
+		defer stop()
+	}
 	if err := o.greet(ctx, d, ln.Addr(), stdout); err != nil {
 		return err
 	}
-	return o.run(ctx, ln, api, log)
+	if len(certs) > 0 {
+		ln = tls.NewListener(ln, &tls.Config{Certificates: certs, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}})
+	}
+	return listen(ctx, ln, api, log)
 }
 
 // greet prints the address, and the first admin token or another one.
@@ -78,6 +97,9 @@ func (o *options) greet(ctx context.Context, d *data, addr net.Addr, stdout io.W
 		scheme = "https"
 	}
 	fmt.Fprintf(stdout, "listening on %s://%s\n", scheme, addr)
+	if d.dnsAddr != nil {
+		fmt.Fprintf(stdout, "answering DNS at %s\n", d.dnsAddr)
+	}
 	if first || o.newToken {
 		secret, _, err := d.ctl.AddToken(ctx, "admin", nil)
 		if err != nil {
@@ -88,8 +110,9 @@ func (o *options) greet(ctx context.Context, d *data, addr net.Addr, stdout io.W
 	return nil
 }
 
-// run serves until ctx ends, and then finishes the requests that are under way.
-func (o *options) run(ctx context.Context, ln net.Listener, h http.Handler, log *slog.Logger) error {
+// listen serves until ctx ends, and then finishes the requests that are under
+// way.
+func listen(ctx context.Context, ln net.Listener, h http.Handler, log *slog.Logger) error {
 	srv := &http.Server{
 		Handler: bodyDeadline(h), ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: 64 << 10,
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
@@ -101,11 +124,7 @@ func (o *options) run(ctx context.Context, ln net.Listener, h http.Handler, log 
 		defer cancel()
 		done <- srv.Shutdown(end)
 	}()
-	serve := func() error { return srv.Serve(ln) }
-	if o.tlsCert != "" {
-		serve = func() error { return srv.ServeTLS(ln, o.tlsCert, o.tlsKey) }
-	}
-	if err := serve(); !errors.Is(err, http.ErrServerClosed) {
+	if err := srv.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return <-done
