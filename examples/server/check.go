@@ -40,12 +40,12 @@ func checkArg(args []string) (arg string, rest []string, err error) {
 // configCheck looks for the config in every network. It is an error if the file
 // is not current.
 func configCheck(ctx context.Context, d *data, arg string, out io.Writer) error {
-	key, print, _ := strings.Cut(arg, " ")
+	key, fingerprint, _ := strings.Cut(arg, " ")
 	pub, err := keys.ParsePublicKey(key)
 	if err != nil {
 		return err
 	}
-	fp, err := render.ParseFingerprint(print)
+	fp, err := render.ParseFingerprint(fingerprint)
 	if err != nil {
 		return err
 	}

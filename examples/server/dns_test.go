@@ -5,7 +5,6 @@ import (
 	"context"
 	"net"
 	"net/http"
-	"strings"
 	"testing"
 	"time"
 
@@ -47,5 +46,5 @@ func TestDNS(t *testing.T) {
 
 	var out, errs bytes.Buffer
 	require.Equal(t, 1, run(t.Context(), []string{"-data", t.TempDir(), "-addr", "127.0.0.1:0", "-dns", "nowhere"}, &out, &errs))
-	require.True(t, strings.Contains(errs.String(), "-dns nowhere"), errs.String())
+	require.Contains(t, errs.String(), "-dns nowhere")
 }

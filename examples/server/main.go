@@ -34,13 +34,13 @@ func main() {
 
 // run is main without the process around it. It returns the exit status.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	name := ""
+	name, rest := "", args
 	if len(args) >= 2 {
-		name = args[0] + " " + args[1]
+		name, rest = args[0]+" "+args[1], args[2:]
 	}
 	_, isCommand := commands()[name]
 	if isCommand {
-		args = args[2:]
+		args = rest
 	}
 	var arg string
 	var err error
