@@ -203,8 +203,15 @@ func TestBadStart(t *testing.T) {
 func TestBadFlags(t *testing.T) {
 	t.Parallel()
 	for _, args := range [][]string{
-		{"-nothing"}, {"argument"}, {"-kek", "kek.key"}, {"-kek", "file:"}, {"-pool", "ten"}, {"-pool", "10.0.0.1/8"},
-		{"-trusted-proxies", "10.0.0.0/8,proxy"}, {"-tls-cert", "x"}, {"-tls-key", "x"},
+		{"-nothing"},
+		{"argument"},
+		{"-kek", "kek.key"},
+		{"-kek", "file:"},
+		{"-pool", "ten"},
+		{"-pool", "10.0.0.1/8"},
+		{"-trusted-proxies", "10.0.0.0/8,proxy"},
+		{"-tls-cert", "x"},
+		{"-tls-key", "x"},
 	} {
 		var out, errs bytes.Buffer
 		dir := filepath.Join(t.TempDir(), "data")
