@@ -309,8 +309,12 @@ func newNetRow(o *NetworkOptions, now time.Time) (*netRow, error) {
 		}
 		r.Pool.Prefixes = []netip.Prefix{v4, v6}
 	}
-	if _, err := ipam.New(r.Pool); err != nil {
-		return nil, invalid("prefixes", "cannot be the pool: "+err.Error(), err)
+	pool, err := ipam.New(r.Pool)
+	if err == nil {
+		_, _, err = pool.Subnet(now, devicePool, nil) // room for nothing is no pool
+	}
+	if err != nil {
+		return nil, &FieldError{Field: "prefixes", Reason: "cannot be the pool: " + err.Error()}
 	}
 	return r, nil
 }

@@ -518,6 +518,8 @@ func TestCreateNetwork(t *testing.T) {
 		_, err := ctl.CreateNetwork(t.Context(), name, nil)
 		require.ErrorIs(t, err, apn.ErrInvalid, "%q", name)
 	}
+	_, err := ctl.CreateNetwork(t.Context(), "x", &apn.NetworkOptions{Prefixes: []netip.Prefix{netip.MustParsePrefix("192.168.0.0/24")}})
+	require.ErrorIs(t, err, apn.ErrInvalid, "all of it is excluded")
 	for field, opts := range map[string]*apn.NetworkOptions{
 		"prefixes":  {Prefixes: []netip.Prefix{netip.MustParsePrefix("10.1.2.3/16")}},
 		"suffix":    {Suffix: "bad suffix"},
@@ -528,7 +530,7 @@ func TestCreateNetwork(t *testing.T) {
 		require.ErrorAs(t, err, &f)
 		require.Equal(t, field, f.Field)
 	}
-	_, err := ctl.Network(t.Context(), "x")
+	_, err = ctl.Network(t.Context(), "x")
 	require.ErrorIs(t, err, apn.ErrNotFound)
 	n, err := ctl.CreateNetwork(t.Context(), "acct_42", nil)
 	require.NoError(t, err)
