@@ -68,8 +68,8 @@ func BenchmarkDeviceConfig(b *testing.B) {
 			var buf []byte
 			b.ReportAllocs()
 			for b.Loop() {
-				err := n.HandOut(b.Context(), "ada", "laptop", func(cfg *render.Config) error {
-					buf, err = render.Quick.Append(buf[:0], cfg, nil)
+				err := n.HandOut(b.Context(), "ada", "laptop", func(cfg *render.Config, fp render.Fingerprint) error {
+					buf, err = render.Quick.Append(buf[:0], cfg, &render.Options{Fingerprint: fp})
 					return err
 				})
 				if err != nil {

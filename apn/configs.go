@@ -17,7 +17,7 @@ import (
 // only the public key.
 func (n *Network) DeviceConfig(ctx context.Context, member, device string) (*render.Config, error) {
 	var out *render.Config
-	err := n.HandOut(ctx, member, device, func(cfg *render.Config) error {
+	err := n.HandOut(ctx, member, device, func(cfg *render.Config, _ render.Fingerprint) error {
 		out = cfg
 		return nil
 	})
@@ -27,24 +27,27 @@ func (n *Network) DeviceConfig(ctx context.Context, member, device string) (*ren
 	return out, nil
 }
 
-// HandOut gives the config of a device to use, and records that it was handed
-// out once use has returned nil. What use made of the config must not reach
+// HandOut gives the config of a device and its fingerprint, which
+// [render.Options] takes, to use, and records that it was handed out once use
+// has returned nil. What use made of the config must not reach
 // anybody if HandOut returns an error: then nothing was recorded. use is called
 // once.
-func (n *Network) HandOut(ctx context.Context, member, device string, use func(*render.Config) error) error {
-	return n.handOut(ctx, member, device, func(cfg *render.Config, _ []string) ([]string, error) { return nil, use(cfg) })
+func (n *Network) HandOut(ctx context.Context, member, device string, use func(*render.Config, render.Fingerprint) error) error {
+	return n.handOut(ctx, member, device, func(c *shownConfig, cfg *render.Config) error {
+		return use(cfg, c.fingerprint)
+	})
 }
 
 // HandOutApps is [Network.HandOut] with one config per app, sorted by app, for
 // clients that hold several tunnels: each is smaller than the whole. A member
 // without access has none.
 func (n *Network) HandOutApps(ctx context.Context, member, device string, use func([]*render.Config) error) error {
-	return n.handOut(ctx, member, device, func(cfg *render.Config, apps []string) (parts []string, err error) {
-		configs := splitConfig(n.name, cfg, apps)
-		for _, c := range configs {
-			parts = append(parts, c.Fingerprint().String())
+	return n.handOut(ctx, member, device, func(c *shownConfig, cfg *render.Config) error {
+		configs := splitConfig(n.name, cfg, c.apps)
+		for _, part := range configs {
+			c.row.Parts = append(c.row.Parts, part.Fingerprint().String())
 		}
-		return parts, use(configs)
+		return use(configs)
 	})
 }
 
@@ -61,16 +64,15 @@ func splitConfig(network string, cfg *render.Config, apps []string) []*render.Co
 	return configs
 }
 
-// handOut draws up a device's config and records the hand-out. use gets the app
-// of each peer and returns the fingerprints of the parts that it made, if any.
-func (n *Network) handOut(ctx context.Context, member, device string, use func(cfg *render.Config, apps []string) ([]string, error)) error {
+// handOut draws up a device's config, gives it to use, and records it.
+func (n *Network) handOut(ctx context.Context, member, device string, use func(*shownConfig, *render.Config) error) error {
 	if err := n.tryHandOut(ctx, member, device, use); err != nil {
 		return &Error{Op: "hand out config", Object: member + "/" + device, Err: err}
 	}
 	return nil
 }
 
-func (n *Network) tryHandOut(ctx context.Context, member, device string, use func(cfg *render.Config, apps []string) ([]string, error)) error {
+func (n *Network) tryHandOut(ctx context.Context, member, device string, use func(*shownConfig, *render.Config) error) error {
 	ring, err := n.ring(ctx)
 	if err != nil {
 		return err
@@ -88,10 +90,11 @@ func (n *Network) tryHandOut(ctx context.Context, member, device string, use fun
 	if cfg.Interface.PrivateKey, err = n.private(ring, key, k); err != nil {
 		return err
 	}
-	if shown.row.Parts, err = use(cfg, shown.apps); err != nil {
+	shown.fingerprint = cfg.Fingerprint()
+	if err := use(&shown, cfg); err != nil {
 		return err
 	}
-	shown.row.At, shown.row.Fingerprint = n.ctl.now().UTC(), cfg.Fingerprint().String()
+	shown.row.At, shown.row.Fingerprint = n.ctl.now().UTC(), shown.fingerprint.String()
 	return n.do(ctx, nil, func(t *tx) error {
 		now, ok := find[*keyRow](t.state, keyKey(key))
 		switch {

@@ -55,6 +55,7 @@ type Reason struct {
 type shownConfig struct {
 	row         handRow
 	peers, apps []string // line and app of each peer
+	fingerprint render.Fingerprint
 }
 
 // handChunk is how many peers go into one row.

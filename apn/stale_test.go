@@ -7,6 +7,7 @@ import (
 
 	"github.com/apnkit/apnkit/apn"
 	"github.com/apnkit/apnkit/keys"
+	"github.com/apnkit/apnkit/render"
 )
 
 func TestStale(t *testing.T) {
@@ -159,7 +160,7 @@ func TestHandOutRecordsOnlySuccess(t *testing.T) {
 	d, err := n.Device("ada", "laptop")
 	require.NoError(t, err)
 	before := n.Rev()
-	err = n.HandOut(t.Context(), "ada", "laptop", func(*renderConfig) error { return errTest })
+	err = n.HandOut(t.Context(), "ada", "laptop", func(*renderConfig, render.Fingerprint) error { return errTest })
 	require.ErrorIs(t, err, errTest)
 	require.Equal(t, before, n.Rev())
 	after, err := n.Device("ada", "laptop")

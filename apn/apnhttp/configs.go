@@ -28,13 +28,13 @@ func (c *call) deviceConfig() error {
 	if err != nil {
 		return err
 	}
-	return c.handOut(func(cfg *render.Config) (file, error) { return configFile(f, cfg) })
+	return c.handOut(func(cfg *render.Config, fp render.Fingerprint) (file, error) { return configFile(f, cfg, fp) })
 }
 
-func (c *call) handOut(draw func(*render.Config) (file, error)) error {
+func (c *call) handOut(draw func(*render.Config, render.Fingerprint) (file, error)) error {
 	var out file
-	err := c.net.HandOut(c.ctx(), c.r.PathValue("member"), c.r.PathValue("device"), func(cfg *render.Config) (err error) {
-		out, err = draw(cfg)
+	err := c.net.HandOut(c.ctx(), c.r.PathValue("member"), c.r.PathValue("device"), func(cfg *render.Config, fp render.Fingerprint) (err error) {
+		out, err = draw(cfg, fp)
 		return err
 	})
 	defer func() { clear(out.body) }()
@@ -106,7 +106,7 @@ func (c *call) serverConfig() error {
 	if err != nil {
 		return err
 	}
-	out, err := configFile(f, cfg)
+	out, err := configFile(f, cfg, render.Fingerprint{})
 	defer func() { clear(out.body) }()
 	if err != nil {
 		return err
@@ -125,12 +125,13 @@ func (c *call) format() (render.Format, error) {
 	return f, nil
 }
 
-func configFile(f render.Format, cfg *render.Config) (file, error) {
+// configFile renders a config. A zero fingerprint is computed.
+func configFile(f render.Format, cfg *render.Config, fp render.Fingerprint) (file, error) {
 	name, err := f.Filename(cfg)
 	if err != nil {
 		return file{}, err
 	}
-	body, err := f.Append(nil, cfg, &render.Options{Secrets: true})
+	body, err := f.Append(nil, cfg, &render.Options{Secrets: true, Fingerprint: fp})
 	if err != nil {
 		return file{}, renderError(err)
 	}
@@ -187,7 +188,7 @@ func (c *call) qrText() error {
 }
 
 func (c *call) qr(kind string, draw func(*render.Symbol) []byte) error {
-	return c.handOut(func(cfg *render.Config) (file, error) {
+	return c.handOut(func(cfg *render.Config, _ render.Fingerprint) (file, error) {
 		s, err := render.QR(cfg, nil)
 		if err != nil {
 			return file{}, renderError(err)
