@@ -78,6 +78,11 @@ func TestAudit(t *testing.T) {
 			[]string{"outside r6-fd000000000000000000000000000000: fd00::/64 is outside the pool"},
 		},
 		{
+			"an orphan that rests", cfg,
+			[]*ipam.Record{shop, a, released(addrOf("shop", "new-0", "10.0.7.7", 1), start)},
+			[]string{`orphan a4-0a000707: 10.0.7.7 lies in no range of app "shop"`},
+		},
+		{
 			"excluded since", excluding,
 			[]*ipam.Record{shop, a},
 			[]string{
@@ -102,7 +107,7 @@ func TestAudit(t *testing.T) {
 			}
 			require.Equal(t, tt.want, got)
 			for _, r := range records {
-				if !r.IsRange() {
+				if !r.IsRange() && r.Released.IsZero() {
 					_, found := p.Lookup(r.Addr)
 					require.True(t, found, "%v", r.Addr)
 				}
@@ -132,6 +137,28 @@ func TestAudit(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestOverlapAround: of two ranges that meet the live one is used, and nothing
+// new is put into the other one.
+func TestOverlapAround(t *testing.T) {
+	t.Parallel()
+	p := load(t, ipam.Config{Prefixes: pfx("10.0.0.0/22"), CoolDown: 1}, []ipam.Record{
+		*released(rangeOf("old", "10.0.0.0/23"), start), *rangeOf("shop", "10.0.1.0/24"),
+	})
+	require.Len(t, p.Audit(), 1)
+	got := must[ipam.Assignment](t, p)(p.Acquire(start, "shop", "a", nil))
+	require.Equal(t, "10.0.1.2", got.Addrs[0].String())
+	require.ErrorIs(t, p.Apply(ipam.Change{Steps: []ipam.Step{{After: rangeOf("x", "10.0.0.128/25")}}}), ipam.ErrOverlap)
+	_, _, err := p.Subnet(start, "x", &ipam.SubnetOptions{At: pfx("10.0.0.128/25")})
+	require.ErrorIs(t, err, ipam.ErrOverlap)
+	s := must[ipam.Subnet](t, p)(p.Subnet(start, "x", &ipam.SubnetOptions{Bits: 23}))
+	require.Equal(t, "[10.0.2.0/23]", fmt.Sprint(s.Prefixes))
+
+	// Its rest is over: it goes, and with it the problem.
+	must[ipam.Subnet](t, p)(p.Subnet(start.AddDate(0, 0, 1), "y", &ipam.SubnetOptions{At: pfx("10.0.0.128/25")}))
+	require.Empty(t, p.Audit())
+	require.NoError(t, ipam.Check(p))
 }
 
 // TestHeal releases what Audit names.

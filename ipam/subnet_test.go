@@ -85,6 +85,7 @@ func TestSubnet(t *testing.T) {
 		{"comes back", cfg("10.0.0.0/8"), "a b -a a", "10.0.0.0/24"},
 		{"comes back after its rest", cfg("10.0.0.0/8"), "a b -a 9h a", "10.0.0.0/24"},
 		{"comes back, too small", cfg("10.0.0.0/8"), "a -a a/20", "10.0.0.0/24 10.128.0.0/20"},
+		{"comes back after its rest, too small", cfg("10.0.0.0/8"), "a -a 9h a/20", "10.0.0.0/24 10.128.0.0/20"},
 		{"comes back, large enough", cfg("10.0.0.0/8"), "a -a a/26", "10.0.0.0/24"},
 		{"taken by others", cfg("10.0.0.0/24"), "a -a 1h b a", "exhausted"},
 		{"rested ranges merge", cfg("10.0.0.0/24"), "a/26 b/26 c/26 d/26 -a -b -c -d 1h e", "10.0.0.0/24"},
@@ -215,6 +216,55 @@ func TestRevive(t *testing.T) {
 	again := must[ipam.Assignment](t, p)(p.Acquire(start, "app", "a", nil))
 	require.Equal(t, a.Addrs, again.Addrs)
 	require.Greater(t, again.Gen, a.Gen)
+}
+
+// TestGrowAfterChange grows a range that is larger than the settings now allow.
+func TestGrowAfterChange(t *testing.T) {
+	t.Parallel()
+	p := load(t, ipam.Config{Prefixes: pfx("10.0.0.0/8"), Subnet4: ipam.Bits{Min: 20}}, []ipam.Record{*rangeOf("a", "10.0.0.0/16")})
+	s := must[ipam.Subnet](t, p)(p.Grow(start, "a", 66000))
+	require.Equal(t, "[10.0.0.0/16 10.128.0.0/20]", fmt.Sprint(s.Prefixes))
+}
+
+// TestGrowOverRested gives out an address that rests in a range which the growth
+// takes over: the old record and the new one are one step.
+func TestGrowOverRested(t *testing.T) {
+	t.Parallel()
+	p, err := ipam.New(ipam.Config{Prefixes: pfx("10.0.0.0/28"), CoolDown: time.Hour})
+	require.NoError(t, err)
+	for app, at := range map[string]string{"shop": "10.0.0.0/30", "wall": "10.0.0.4/30", "blog": "10.0.0.8/30"} {
+		must[ipam.Subnet](t, p)(p.Subnet(start, app, &ipam.SubnetOptions{At: pfx(at)}))
+		must[ipam.Assignment](t, p)(p.Acquire(start, app, "a", nil))
+	}
+	apply(t, p)(p.Release(start, "blog", "a", 0))
+	apply(t, p)(p.ReleaseSubnet(start, "blog"))
+	before := state(p)
+	got, c, err := p.Acquire(start.Add(time.Hour), "shop", "b", &ipam.AcquireOptions{AutoGrow: true})
+	require.NoError(t, err)
+	require.Equal(t, "10.0.0.10", got.Addrs[0].String())
+	require.Len(t, c.Steps, 2)
+	require.NoError(t, p.Apply(c))
+	require.NoError(t, ipam.Check(p))
+	require.Empty(t, p.Audit())
+	require.NoError(t, p.Apply(c.Inverse()))
+	require.Equal(t, before, state(p))
+}
+
+// TestDeepExclusion excludes one address of a prefix that is larger than the
+// levels that can be told apart.
+func TestDeepExclusion(t *testing.T) {
+	t.Parallel()
+	p, err := ipam.New(ipam.Config{Prefixes: pfx("fd00::/8"), Placement: ipam.Pack, Exclude: []ipam.Exclusion{
+		{Prefix: netip.MustParsePrefix("fd00::53/128"), Reason: "a name server"},
+	}})
+	require.NoError(t, err)
+	s := must[ipam.Subnet](t, p)(p.Subnet(start, "a", nil))
+	require.Equal(t, "fd00:0:0:1::/64", s.Prefixes[0].String())
+	_, _, err = p.Subnet(start, "b", &ipam.SubnetOptions{At: pfx("fd00::/64")})
+	require.ErrorIs(t, err, ipam.ErrExcluded)
+	s = must[ipam.Subnet](t, p)(p.Subnet(start, "b", &ipam.SubnetOptions{At: pfx("fd00:0:0:0:8000::/65")}))
+	require.Len(t, s.Prefixes, 1)
+	require.NoError(t, ipam.Check(p))
 }
 
 // TestWholePool takes every address that there is, and gets everything back.

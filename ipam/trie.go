@@ -47,19 +47,19 @@ func (t *trie) clone() *trie {
 	return &c
 }
 
-// set makes all of s used or unused. s must lie in t, at most maxDepth down.
+// set makes all of s, which must lie in t, used or unused. What is unused more
+// than maxDepth down is not found any more.
 func (t *trie) set(s span, to uint32) {
 	t.top = t.put(t.top, 0, s, to)
 }
 
-// close makes what of s lies in t used, and what a node cannot tell apart from it.
+// close makes what of s lies in t used, however deep.
 func (t *trie) close(s span) {
 	switch {
 	case s.covers(t.span):
 		t.set(t.span, used)
 	case t.covers(s):
-		ones := min(s.ones, t.ones+maxDepth)
-		t.set(span{s.base.mask(ones), ones}, used)
+		t.set(s, used)
 	}
 }
 
