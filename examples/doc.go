@@ -1,2 +1,0 @@
-// Package examples holds programs that use the library; see the folders.
-package examples
