@@ -2,6 +2,7 @@ package dnszone
 
 import (
 	"encoding/binary"
+	"iter"
 	"net/netip"
 	"slices"
 )
@@ -88,16 +89,23 @@ func (h host) rawApp() string {
 	return h.app()[1:]
 }
 
-func (h host) addrs() []netip.Addr {
-	var list []netip.Addr
-	for _, t := range []Type{TypeA, TypeAAAA} {
-		b, size := ofType(h.data(), t)
-		for ; b != ""; b = b[size:] {
-			a, _ := netip.AddrFromSlice([]byte(b[:size]))
-			list = append(list, a)
+func (h host) addrs() iter.Seq[netip.Addr] {
+	return func(yield func(netip.Addr) bool) {
+		for _, t := range [...]Type{TypeA, TypeAAAA} {
+			b, size := ofType(h.data(), t)
+			for ; b != ""; b = b[size:] {
+				var a netip.Addr
+				if t == TypeA {
+					a = netip.AddrFrom4([4]byte([]byte(b[:4])))
+				} else {
+					a = netip.AddrFrom16([16]byte([]byte(b[:16])))
+				}
+				if !yield(a) {
+					return
+				}
+			}
 		}
 	}
-	return list
 }
 
 // appendHost checks h and appends its stored form.
@@ -177,7 +185,7 @@ type roster struct {
 	size  int
 }
 
-const pageHosts = 128
+const pageHosts = 256
 
 type page [pageHosts]host
 

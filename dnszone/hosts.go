@@ -78,7 +78,7 @@ func (s *Set) WriteHosts(w io.Writer, opts *HostsOptions) (int64, error) {
 					}
 				}
 			}
-			for _, a := range h.addrs() {
+			for a := range h.addrs() {
 				if len(b) > 0 {
 					lines = append(lines, line{a, string(b), h.id()})
 				}

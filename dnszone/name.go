@@ -127,7 +127,8 @@ func below(name, origin string) bool {
 	return name == origin
 }
 
-// compareNames orders names as RFC 4034 section 6.1 does.
+// compareNames orders names as RFC 4034 section 6.1 does: by labels, the last
+// one first.
 func compareNames[S string | []byte](a, b S) int {
 	var as, bs [128]uint8
 	na, nb := labelStarts(&as, a), labelStarts(&bs, b)
@@ -140,6 +141,8 @@ func compareNames[S string | []byte](a, b S) int {
 	return cmp.Compare(na, nb)
 }
 
+// labelStarts sets starts to where the labels of name begin and returns their
+// number.
 func labelStarts[S string | []byte](starts *[128]uint8, name S) (n int) {
 	for i := 0; i < len(name); i += 1 + int(name[i]) {
 		starts[n] = uint8(i)

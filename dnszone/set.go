@@ -127,7 +127,7 @@ func (s *Set) enrol(list []host) []host {
 	var b batch
 	b.grow(len(list), 16*len(list))
 	for n, h := range list {
-		b.put([]byte(h.id()), claim, uint32(n), "")
+		put(&b, h.id(), claim, uint32(n), "")
 	}
 	s.ids = s.ids.apply(&b, rules{order: cmp.Compare[uint32]})
 	b = batch{}
@@ -135,7 +135,7 @@ func (s *Set) enrol(list []host) []host {
 		for id, n := range s.ids.all() {
 			for c := n.claims; len(n.claims) > 4 && len(c) > 0; c = c[4:] {
 				num := binary.LittleEndian.Uint32(c)
-				b.put(id, unclaim, num, "")
+				put(&b, id, unclaim, num, "")
 				list[num] = ""
 			}
 			if len(n.claims) > 4 {
@@ -146,7 +146,7 @@ func (s *Set) enrol(list []host) []host {
 	for id := range s.skipped {
 		if n := s.ids.find([]byte(id)); len(n.claims) == 4 {
 			num := binary.LittleEndian.Uint32(n.claims)
-			b.put([]byte(id), unclaim, num, "")
+			put(&b, id, unclaim, num, "")
 			list[num] = ""
 			s.skipped[id] = Skip{Host: id, Reason: reason(ErrSameID), Err: ErrSameID}
 		}
@@ -237,9 +237,9 @@ func (t *txn) change(c Change) {
 	switch {
 	case h != "" && !had:
 		num = t.take()
-		t.ids.put([]byte(id), claim, num, "")
+		put(&t.ids, id, claim, num, "")
 	case h == "" && had:
-		t.ids.put([]byte(id), unclaim, num, "")
+		put(&t.ids, id, unclaim, num, "")
 		s.roster.free = &freeNumber{num, s.roster.free}
 	}
 	if h != "" || had {
@@ -308,20 +308,21 @@ func (t *txn) leave(n uint32, h host) {
 func (t *txn) names(n uint32, h host, a, kid action) {
 	t.hosts = append(t.hosts, h)
 	name, data := h.name(), h.data()
-	t.key = append(t.key[:0], name...)
-	t.fwd.put(t.key, a, n, data)
-	t.fwd.put(t.key[:1+t.key[0]], a, n, data)
+	put(&t.fwd, name, a, n, data)
+	put(&t.fwd, h.short(), a, n, data)
 	if h.wildcard() {
-		t.key = append(append(t.key[:0], "\x01*"...), name...)
-		t.fwd.put(t.key, a, n, data)
+		put(&t.fwd, "\x01*"+name, a, n, data)
 	}
 	t.key = appendAppKey(t.key[:0], h)
 	t.apps.putKid(t.key, kid)
-	for _, addr := range h.addrs() {
+	if len(t.rev) == 0 {
+		return
+	}
+	for addr := range h.addrs() {
 		if z := t.zone(addr); z >= 0 {
 			d := t.s.defs[z]
 			t.key = appendReverse(t.key[:0], addr, d.prefix.Bits(), addr.BitLen())
-			t.rev[z-t.s.forward].put(t.key, a, n, "")
+			put(&t.rev[z-t.s.forward], t.key, a, n, "")
 		}
 	}
 }
@@ -423,7 +424,7 @@ func (t *txn) touched(old *Set) []touched {
 				if h.wildcard() {
 					all[touched{0, "\x01*" + h.name()}] = true
 				}
-				for _, a := range h.addrs() {
+				for a := range h.addrs() {
 					if z := s.reverseZone(a); z >= 0 {
 						all[touched{z, string(appendReverse(nil, a, s.defs[z].prefix.Bits(), a.BitLen()))}] = true
 					}

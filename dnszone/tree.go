@@ -19,16 +19,21 @@ import (
 type tree struct {
 	seed   maphash.Seed
 	flat   bool // keys are no names, nothing is below anything
-	shards []*shard
+	groups []*group
 	mask   uint64 // number of shards - 1
 	nodes  int
 	multi  int // nodes with more than one claim
 }
 
+// A group keeps the list short that every new tree copies.
+type group [groupShards]*shard
+
+const groupShards = 32
+
 // A shard is a hash table of nodes in one block of memory: few objects for the
 // garbage collector, and a copy is a memmove.
 type shard struct {
-	slots []uint32 // 1 + offset in blob, 0 if free; a power of two, linear probing
+	slots []uint32 // 1 + offset in blob, 0 if free; linear probing
 	blob  []byte
 	nodes int
 	gone  int // slots of nodes that are no more
@@ -55,8 +60,8 @@ type rules struct {
 }
 
 const (
-	shardNodes = 128 // aimed at when a tree is laid out
-	maxShards  = 1024
+	shardNodes = 64 // aimed at when a tree is laid out
+	maxShards  = 2048
 )
 
 func newTree(flat bool) *tree {
@@ -70,19 +75,24 @@ func (t *tree) sized(nodes int) *tree {
 	for n < maxShards && n*shardNodes < nodes {
 		n *= 2
 	}
-	shards := make([]*shard, n)
+	groups := make([]*group, (n+groupShards-1)/groupShards)
 	empty := &shard{}
-	for i := range shards {
-		shards[i] = empty
+	for i := range groups {
+		groups[i] = &group{}
+		for j := range groups[i] {
+			groups[i][j] = empty
+		}
 	}
-	return &tree{seed: t.seed, flat: t.flat, shards: shards, mask: uint64(n) - 1}
+	return &tree{seed: t.seed, flat: t.flat, groups: groups, mask: uint64(n) - 1}
 }
+
+func (t *tree) shard(i uint64) *shard { return t.groups[i/groupShards][i%groupShards] }
 
 // read sets n, which is zero, to the node of key and reports whether there is
 // one.
 func (t *tree) read(key []byte, n *node) bool {
 	hash := maphash.Bytes(t.seed, key)
-	s := t.shards[hash&t.mask]
+	s := t.shard(hash & t.mask)
 	off := s.find(hash, key)
 	if off >= 0 {
 		s.node(off, n)
@@ -100,8 +110,7 @@ func (s *shard) find(hash uint64, key []byte) int {
 	if len(s.slots) == 0 {
 		return -1
 	}
-	mask := len(s.slots) - 1
-	for i := int(hash>>32) & mask; s.slots[i] != 0; i = (i + 1) & mask {
+	for i := s.home(hash); s.slots[i] != 0; i = s.after(i) {
 		if s.slots[i] == goneSlot {
 			continue
 		}
@@ -115,6 +124,19 @@ func (s *shard) find(hash uint64, key []byte) int {
 		}
 	}
 	return -1
+}
+
+// home is where a search for a key with that hash begins.
+func (s *shard) home(hash uint64) int {
+	i, _ := bits.Mul64(hash, uint64(len(s.slots))) // the low bits chose the shard
+	return int(i)                                  //nolint:gosec // less than the number of slots
+}
+
+func (s *shard) after(i int) int {
+	if i++; i == len(s.slots) {
+		return 0
+	}
+	return i
 }
 
 func uvarint(b []byte) (uint64, int) {
@@ -149,18 +171,27 @@ func appendNode(dst, key []byte, n node) []byte {
 	return append(binary.AppendUvarint(dst, uint64(len(n.data))), n.data...)
 }
 
-// all yields every node, in no order that means anything.
-func (t *tree) all() iter.Seq2[[]byte, node] {
-	return func(yield func([]byte, node) bool) {
-		for _, s := range t.shards {
+// places yields where every node is, in no order that means anything.
+func (t *tree) places() iter.Seq2[*shard, int] {
+	return func(yield func(*shard, int) bool) {
+		for i := range t.mask + 1 {
+			s := t.shard(i)
 			for _, slot := range s.slots {
-				if slot == 0 || slot == goneSlot {
-					continue
-				}
-				var n node
-				if key, _ := s.node(int(slot-1), &n); !yield(key, n) {
+				if slot != 0 && slot != goneSlot && !yield(s, int(slot-1)) {
 					return
 				}
+			}
+		}
+	}
+}
+
+// all yields every node.
+func (t *tree) all() iter.Seq2[[]byte, node] {
+	return func(yield func([]byte, node) bool) {
+		for s, off := range t.places() {
+			var n node
+			if key, _ := s.node(off, &n); !yield(key, n) {
+				return
 			}
 		}
 	}
@@ -192,20 +223,20 @@ const (
 	dropKid
 )
 
-func (b *batch) put(key []byte, a action, host uint32, data string) {
+func put[S string | []byte](b *batch, key S, a action, host uint32, data string) {
 	b.ops = append(b.ops, op{
 		off: uint32(len(b.text)), size: uint32(len(key)), host: host, data: uint16(len(data)), action: a, //nolint:gosec // a batch stays below 4 GiB, data below 64 KiB
 	})
 	b.text = append(append(b.text, key...), data...)
 }
 
-// putKid is put for addKid and dropKid. Neighbours of one key become one op.
+// putKid puts an addKid or a dropKid. Neighbours of one key become one op.
 func (b *batch) putKid(key []byte, a action) {
 	if n := len(b.ops); n > 0 && b.ops[n-1].action == a && bytes.Equal(b.key(b.ops[n-1]), key) {
 		b.ops[n-1].host++
 		return
 	}
-	b.put(key, a, 1, "")
+	put(b, key, a, 1, "")
 }
 
 func (b *batch) grow(ops, text int) {
@@ -220,21 +251,21 @@ func (t *tree) apply(b *batch, r rules) *tree {
 	var next *tree
 	if t.nodes == 0 {
 		next = t.sized(len(b.ops))
-	} else if len(t.shards) < maxShards && t.nodes > 2*shardNodes*len(t.shards) {
+	} else if n := int(t.mask) + 1; n < maxShards && t.nodes > 2*shardNodes*n {
 		next = t.sized(t.nodes)
 		moved := &batch{}
 		for key, n := range t.all() {
 			moved.move(key, n)
 		}
-		next.run(moved, r, nil)
+		next.run(moved, r, nil, nil)
 	} else {
 		clone := *t
 		next = &clone
-		next.shards = slices.Clone(t.shards)
+		next.groups = slices.Clone(t.groups)
 	}
 	for len(b.ops) > 0 {
 		up := &batch{}
-		next.run(b, r, up)
+		next.run(b, r, t, up)
 		b = up
 	}
 	return next
@@ -243,16 +274,16 @@ func (t *tree) apply(b *batch, r rules) *tree {
 // move puts a whole node.
 func (b *batch) move(key []byte, n node) {
 	for c := n.claims; len(c) > 0; c = c[4:] {
-		b.put(key, claim, binary.LittleEndian.Uint32(c), string(n.data))
+		put(b, key, claim, binary.LittleEndian.Uint32(c), string(n.data))
 	}
 	if n.kids > 0 {
-		b.put(key, addKid, uint32(n.kids), "") //nolint:gosec // no more kids than hosts
+		put(b, key, addKid, uint32(n.kids), "") //nolint:gosec // no more kids than hosts
 	}
 }
 
-// run applies b to t, whose shard list nobody else has. What becomes of parents
-// goes to up, unless that is nil.
-func (t *tree) run(b *batch, r rules, up *batch) {
+// run applies b to t, which shares groups with old at most. What becomes of
+// parents goes to up, unless that is nil.
+func (t *tree) run(b *batch, r rules, old *tree, up *batch) {
 	for i := range b.ops {
 		o := &b.ops[i]
 		o.hash = maphash.Bytes(t.seed, b.key(*o))
@@ -264,22 +295,30 @@ func (t *tree) run(b *batch, r rules, up *batch) {
 		for n < len(ops) && ops[n].hash&t.mask == i {
 			n++
 		}
-		t.shards[i] = e.edit(t.shards[i], ops[:n])
+		was := t.shard(i)
+		if now := e.edit(was, ops[:n]); now != was {
+			g := &t.groups[i/groupShards]
+			if old != nil && len(old.groups) == len(t.groups) && old.groups[i/groupShards] == *g {
+				own := **g
+				*g = &own
+			}
+			(*g)[i%groupShards] = now
+		}
 		ops = ops[n:]
 	}
 }
 
 // sorted returns ops ordered by shard.
 func (t *tree) sorted(ops []op) []op {
-	if len(ops) < len(t.shards) {
+	if uint64(len(ops)) <= t.mask {
 		slices.SortFunc(ops, func(a, b op) int { return cmp.Compare(a.hash&t.mask, b.hash&t.mask) })
 		return ops
 	}
-	fill := make([]int, len(t.shards)+1)
+	fill := make([]int, t.mask+2)
 	for _, o := range ops {
 		fill[o.hash&t.mask+1]++
 	}
-	for i := range t.shards {
+	for i := range t.mask + 1 {
 		fill[i+1] += fill[i]
 	}
 	sorted := make([]op, len(ops))
@@ -455,12 +494,12 @@ func (s *shard) with(seed maphash.Seed, fresh []byte, changes []change) *shard {
 		}
 	}
 	size := len(s.blob) + len(fresh)
-	renew := (next.nodes+next.gone)*3 > len(s.slots)*2 || next.dead*4 > size
+	renew := (next.nodes+next.gone)*5 > len(s.slots)*4 || next.dead*4 > size
 	if !renew {
 		next.slots = slices.Clone(s.slots)
-		next.blob = append(append(make([]byte, 0, size), s.blob...), fresh...)
+		next.blob = bytes.Join([][]byte{s.blob, fresh}, nil)
 	} else {
-		next.slots = make([]uint32, 1<<bits.Len(uint(next.nodes*3/2)))
+		next.slots = make([]uint32, next.nodes*3/2+1)
 		next.blob = append(make([]byte, 0, size-next.dead), fresh...)
 		next.dead, next.gone = 0, 0
 		for _, slot := range s.slots {
@@ -494,10 +533,9 @@ func (s *shard) with(seed maphash.Seed, fresh []byte, changes []change) *shard {
 
 // set replaces the slot old, or a free one if that is 0.
 func (s *shard) set(hash uint64, old, slot uint32) {
-	mask := len(s.slots) - 1
-	i := int(hash>>32) & mask
+	i := s.home(hash)
 	for s.slots[i] != old {
-		i = (i + 1) & mask
+		i = s.after(i)
 	}
 	s.slots[i] = slot
 }

@@ -84,12 +84,16 @@ func (z *Zone) records() iter.Seq2[[]byte, wireRR] {
 		var list []wireRR
 		var buf []byte
 		for _, n := range z.names() {
-			at := spot{z: z.z, n: n.node, apex: len(n.name) == 0}
+			at := spot{z: z.z}
+			name := n.read(&at.n)
+			at.apex = len(name) == 0
 			if len(at.n.claims) > 0 {
-				at.lost = s.withheld(z.z, n.name, at.n)
+				at.lost = s.withheld(z.z, name, at.n)
 			}
-			at.own = d.own[string(n.name)]
-			owner = append(append(owner[:0], n.name...), d.origin...)
+			if at.apex || d.below {
+				at.own = d.own[string(name)]
+			}
+			owner = append(append(owner[:0], name...), d.origin...)
 			list, buf = s.appendAll(list[:0], buf[:0], &at)
 			for _, rr := range list {
 				if !yield(owner, rr) {
@@ -106,52 +110,59 @@ func (z *Zone) soa() wireRR {
 }
 
 // names returns the apex and all names below it in canonical order.
-func (z *Zone) names() []*sortName {
+func (z *Zone) names() []sortName {
 	t, d := z.s.tree(z.z), z.s.defs[z.z]
-	all := make([]sortName, 0, t.nodes+len(d.own))
-	for rel, n := range t.all() {
-		all = append(all, newSortName(rel, n))
+	list := make([]sortName, 0, t.nodes+len(d.own))
+	for s, off := range t.places() {
+		name, _ := s.node(off, &node{})
+		list = append(list, sortName{canonicalStart(name), s, off})
 	}
 	for rel := range d.own {
-		if !t.read([]byte(rel), &node{}) {
-			all = append(all, newSortName([]byte(rel), node{}))
+		if name := []byte(rel); !t.read(name, &node{}) {
+			// A shard of its own, for a name that no host claims.
+			list = append(list, sortName{canonicalStart(name), &shard{blob: appendNode(nil, name, node{})}, 0})
 		}
 	}
-	list := make([]*sortName, len(all))
-	for i := range all {
-		list[i] = &all[i]
-	}
-	slices.SortFunc(list, (*sortName).compare)
+	slices.SortFunc(list, sortName.compare)
 	return list
 }
 
-// sortName is a name with the first octets that the canonical order looks at:
-// labels from the last to the first, each ended by a zero.
+// sortName is a name by where its node is, with what decides on its place in
+// the canonical order unless it is long.
 type sortName struct {
-	high, low uint64
-	name      []byte
-	node      node
+	start [3]uint64
+	shard *shard
+	off   int
 }
 
-func newSortName(name []byte, n node) sortName {
+func (n sortName) read(to *node) (name []byte) {
+	name, _ = n.shard.node(n.off, to)
+	return name
+}
+
+func (n sortName) compare(m sortName) int {
+	for i := range n.start {
+		if n.start[i] != m.start[i] {
+			return 1 - 2*b2i(n.start[i] < m.start[i])
+		}
+	}
+	return compareNames(n.read(&node{}), m.read(&node{}))
+}
+
+// canonicalStart packs the first octets that the canonical order looks at:
+// labels from the last to the first, each ended by a zero.
+func canonicalStart(name []byte) (start [3]uint64) {
 	var starts [128]uint8
-	var key [16]byte
+	var key [24]byte
 	at := 0
 	for i := labelStarts(&starts, name) - 1; i >= 0 && at < len(key); i-- {
 		label := name[starts[i]:]
 		at += copy(key[at:], label[1:1+int(label[0])]) + 1
 	}
-	return sortName{binary.BigEndian.Uint64(key[:]), binary.BigEndian.Uint64(key[8:]), name, n}
-}
-
-func (n *sortName) compare(m *sortName) int {
-	switch {
-	case n.high != m.high:
-		return 1 - 2*b2i(n.high < m.high)
-	case n.low != m.low:
-		return 1 - 2*b2i(n.low < m.low)
+	for i := range start {
+		start[i] = binary.BigEndian.Uint64(key[8*i:])
 	}
-	return compareNames(n.name, m.name)
+	return start
 }
 
 // Answer is what a name leads to.

@@ -53,7 +53,7 @@ func run(servers int, dir, listen string) error {
 }
 
 func write(set *dnszone.Set, hosts []dnszone.Host, dir string) error {
-	zone, err := os.Create(filepath.Join(dir, "apn.zone"))
+	zone, err := os.Create(filepath.Join(dir, "apn.zone")) //nolint:gosec // the folder that the caller named
 	if err != nil {
 		return err
 	}
@@ -61,7 +61,7 @@ func write(set *dnszone.Set, hosts []dnszone.Host, dir string) error {
 	if _, err := z.WriteTo(zone); err != nil {
 		return err
 	}
-	queries, err := os.Create(filepath.Join(dir, "queries"))
+	queries, err := os.Create(filepath.Join(dir, "queries")) //nolint:gosec // the folder that the caller named
 	if err != nil {
 		return err
 	}
