@@ -23,14 +23,9 @@ func (d *data) serveDNS(ctx context.Context, log *slog.Logger) (stop func(), err
 	if !found {
 		name, addr = "", name
 	}
-	conn, err := new(net.ListenConfig).ListenPacket(ctx, "udp", addr)
+	conn, ln, err := bindBoth(ctx, addr)
 	if err != nil {
 		return nil, fmt.Errorf("-dns %s: %w", addr, err)
-	}
-	// The same port for both, also if it was left to the system.
-	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", conn.LocalAddr().String())
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("-dns %s: %w", addr, err), conn.Close())
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	src := new(dnsserver.Source)
@@ -51,6 +46,25 @@ func (d *data) serveDNS(ctx context.Context, log *slog.Logger) (stop func(), err
 		cancel()
 		wg.Wait()
 	}, nil
+}
+
+// bindBoth binds one port for UDP and TCP. If the port is left to the system,
+// one that is free for UDP may be taken for TCP: then it tries another.
+func bindBoth(ctx context.Context, addr string) (net.PacketConn, net.Listener, error) {
+	_, port, _ := net.SplitHostPort(addr)
+	for tries := 10; ; tries-- {
+		conn, err := new(net.ListenConfig).ListenPacket(ctx, "udp", addr)
+		if err != nil {
+			return nil, nil, err
+		}
+		ln, err := new(net.ListenConfig).Listen(ctx, "tcp", conn.LocalAddr().String())
+		if err == nil {
+			return conn, ln, nil
+		}
+		if err = errors.Join(err, conn.Close()); port != "0" || tries == 0 {
+			return nil, nil, err
+		}
+	}
 }
 
 // followZone keeps src at the network's zone.
