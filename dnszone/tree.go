@@ -71,11 +71,11 @@ func newTree(flat bool) *tree {
 
 // sized returns an empty tree like t with shards for that many nodes.
 func (t *tree) sized(nodes int) *tree {
-	n := 1
+	n := groupShards
 	for n < maxShards && n*shardNodes < nodes {
 		n *= 2
 	}
-	groups := make([]*group, (n+groupShards-1)/groupShards)
+	groups := make([]*group, n/groupShards)
 	empty := &shard{}
 	for i := range groups {
 		groups[i] = &group{}
@@ -251,7 +251,7 @@ func (t *tree) apply(b *batch, r rules) *tree {
 	var next *tree
 	if t.nodes == 0 {
 		next = t.sized(len(b.ops))
-	} else if n := int(t.mask) + 1; n < maxShards && t.nodes > 2*shardNodes*n {
+	} else if n := len(t.groups) * groupShards; n < maxShards && t.nodes > 2*shardNodes*n {
 		next = t.sized(t.nodes)
 		moved := &batch{}
 		for key, n := range t.all() {

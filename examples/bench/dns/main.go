@@ -13,7 +13,6 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"slices"
 	"syscall"
 
@@ -53,7 +52,11 @@ func run(servers int, dir, listen string) error {
 }
 
 func write(set *dnszone.Set, hosts []dnszone.Host, dir string) error {
-	zone, err := os.Create(filepath.Join(dir, "apn.zone")) //nolint:gosec // the folder that the caller named
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	zone, err := root.Create("apn.zone")
 	if err != nil {
 		return err
 	}
@@ -61,7 +64,7 @@ func write(set *dnszone.Set, hosts []dnszone.Host, dir string) error {
 	if _, err := z.WriteTo(zone); err != nil {
 		return err
 	}
-	queries, err := os.Create(filepath.Join(dir, "queries")) //nolint:gosec // the folder that the caller named
+	queries, err := root.Create("queries")
 	if err != nil {
 		return err
 	}
@@ -82,7 +85,7 @@ func write(set *dnszone.Set, hosts []dnszone.Host, dir string) error {
 		}
 		_, _ = fmt.Fprintln(w, name, typ)
 	}
-	return errors.Join(w.Flush(), queries.Close(), zone.Close())
+	return errors.Join(w.Flush(), queries.Close(), zone.Close(), root.Close())
 }
 
 func serve(set *dnszone.Set, listen string) error {
