@@ -392,7 +392,7 @@ func TestJoin(t *testing.T) {
 }
 
 // TestAllocations pins what a decision allocates: its answer, nothing else.
-func TestAllocations(t *testing.T) { //nolint:paralleltest // testing.AllocsPerRun forbids it
+func TestAllocations(t *testing.T) { // not parallel: testing.AllocsPerRun forbids it
 	p := one(t, "10.0.0.0/16", ipam.Config{Prefixes: pfx("fd00::/48")})
 	a := must[ipam.Assignment](t, p)(p.Acquire(start, "app", "a", nil))
 	for _, tt := range []struct {

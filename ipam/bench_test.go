@@ -201,7 +201,7 @@ func BenchmarkLookup(b *testing.B) {
 }
 
 // TestMemory pins what an address costs besides its owner's name.
-func TestMemory(t *testing.T) { //nolint:paralleltest // it reads the heap's size
+func TestMemory(t *testing.T) { // not parallel: it reads the size of the heap
 	heap := func() uint64 {
 		var m runtime.MemStats
 		runtime.GC()
