@@ -24,7 +24,8 @@ func TestDNS(t *testing.T) {
 	lookup := func(name string) (addrs []string) {
 		for ctx.Err() == nil {
 			var err error
-			if addrs, err = resolver.LookupHost(ctx, name); err == nil {
+			// Its two queries may meet the zone before and after a change.
+			if addrs, err = resolver.LookupHost(ctx, name); err == nil && len(addrs) == 2 {
 				return addrs
 			}
 		}
@@ -32,7 +33,6 @@ func TestDNS(t *testing.T) {
 		return nil
 	}
 	addrs := lookup("s0001.apn.")
-	require.Len(t, addrs, 2)
 	require.Equal(t, addrs, lookup("s0001.app.apn."))
 	names, err := resolver.LookupAddr(ctx, addrs[0])
 	require.NoError(t, err)
