@@ -244,6 +244,24 @@ func TestCollisionMerge(t *testing.T) {
 	require.Empty(t, set.Lookup("web.shop.apn", dnszone.TypeA).Records)
 }
 
+// TestCollisionLongNames: applications are told apart by what they are called,
+// however long that is.
+func TestCollisionLongNames(t *testing.T) {
+	t.Parallel()
+	long := "a" + strings.Repeat(" ", 300)
+	for _, other := range []string{long + " ", "a", "a" + strings.Repeat("_", 200)} {
+		set := mustBuild(t, dnszone.Config{},
+			dnszone.Host{ID: "1", App: long, Name: "x", Addrs: addrs("10.0.0.1")},
+			dnszone.Host{ID: "2", App: other, Name: "y", Addrs: addrs("10.0.0.2")})
+		require.Len(t, set.Report().Withheld, 1)
+		require.Equal(t, dnszone.ApplicationLabel, set.Report().Withheld[0].Kind)
+		require.Equal(t, []string{"x.apn"}, set.Names("1"))
+		set, _, err := set.Update(2, dnszone.Change{Host: dnszone.Host{ID: "2"}, Remove: true})
+		require.NoError(t, err)
+		require.Equal(t, []string{"x.apn", "x.a.apn"}, set.Names("1"))
+	}
+}
+
 func TestCollisionReject(t *testing.T) {
 	t.Parallel()
 	cfg := dnszone.Config{Collisions: dnszone.CollisionReject}

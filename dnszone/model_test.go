@@ -204,7 +204,7 @@ func randomHost(rng *rand.Rand, id string, dense int) dnszone.Host {
 // with a Set built from scratch.
 func TestModel(t *testing.T) {
 	t.Parallel()
-	seeds := uint64(12)
+	seeds := uint64(8)
 	if testing.Short() {
 		seeds = 3
 	}
@@ -234,8 +234,9 @@ func TestModel(t *testing.T) {
 				}
 				steps = append(steps, fmt.Sprintf("%+v", changes))
 				before := zones(t, set)
-				next, _, err := set.Update(set.Serial()+1, changes...)
+				next, part, err := set.Update(set.Serial()+1, changes...)
 				require.NoError(t, err)
+				requirePart(t, set.Report(), next.Report(), part)
 				require.Equal(t, before, zones(t, set), "the old Set changed")
 
 				story := func() string { return fmt.Sprintf("seed %d, step %d\n%s", seed, step, strings.Join(steps, "\n")) }
@@ -271,4 +272,20 @@ func requireDelta(t *testing.T, old, next, fresh *dnszone.Set, story func() stri
 		list = slices.DeleteFunc(list, func(r dnszone.Record) bool { return slices.Contains(quick.Removed, r) })
 		require.ElementsMatch(t, slices.Collect(z.Records())[1:], append(list, quick.Added...), story)
 	}
+}
+
+// requirePart checks the report of an update: nothing that the Set does not
+// report as a whole, and everything that is new in that.
+func requirePart(t *testing.T, before, after, part *dnszone.Report) {
+	t.Helper()
+	require.Subset(t, after.Withheld, part.Withheld)
+	for _, c := range after.Withheld {
+		if !slices.ContainsFunc(before.Withheld, func(b dnszone.Collision) bool { return b.Name == c.Name && b.Kind == c.Kind }) {
+			require.Contains(t, part.Withheld, c)
+		}
+	}
+	for _, c := range part.Skipped {
+		require.True(t, slices.ContainsFunc(after.Skipped, func(a dnszone.Skip) bool { return a.Host == c.Host && a.Reason == c.Reason }))
+	}
+	require.Subset(t, after.Noted, part.Noted)
 }

@@ -168,7 +168,7 @@ func (s *Set) enrol(list []host) []host {
 
 // Update returns the Set after changes, at serial, in the order given. s stays
 // as it is and shares what did not change, so the cost is that of the names
-// touched. The report lists only the names that the changes touched;
+// touched. The report lists only the names that the changed hosts have or had;
 // [Set.Report] lists all.
 //
 // serial must follow that of s in the order of RFC 1982 or the error wraps
