@@ -107,10 +107,14 @@ type Upstreams struct {
 	calls map[string]*call
 }
 
+// call is one question under way. It ends with its answer, or when nobody waits
+// for that any more.
 type call struct {
-	done  chan struct{}
-	reply []byte
-	err   error
+	waiting int // guarded by Upstreams.mu
+	cancel  context.CancelFunc
+	done    chan struct{}
+	reply   []byte
+	err     error
 }
 
 // NewUpstreams returns Upstreams that prefer the first of servers. opts may be
@@ -139,23 +143,12 @@ func (u *Upstreams) Forward(ctx context.Context, query []byte, via dnszone.Trans
 	}
 	out := outgoing(query, q)
 	key := fmt.Sprintf("%d %q %x", via, q.Name, out[q.Len-4:])
-	u.mu.Lock()
-	c, shared := u.calls[key]
-	if !shared {
-		c = &call{done: make(chan struct{})}
-		u.calls[key] = c
-	}
-	u.mu.Unlock()
-	if !shared {
-		c.reply, c.err = u.ask(ctx, out, via)
-		u.mu.Lock()
-		delete(u.calls, key)
-		u.mu.Unlock()
-		close(c.done)
-	}
+	c := u.join(ctx, key, out, via)
 	select {
 	case <-c.done:
 	case <-ctx.Done():
+	}
+	if u.leave(key, c); ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
 	if c.err != nil {
@@ -165,6 +158,39 @@ func (u *Upstreams) Forward(ctx context.Context, query []byte, via dnszone.Trans
 	copy(reply, query[:2])
 	copy(reply[12:q.Len], query[12:q.Len]) // in the client's case
 	return reply, nil
+}
+
+// join returns the call for key, which it begins if there is none.
+func (u *Upstreams) join(ctx context.Context, key string, query []byte, via dnszone.Transport) *call {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	c, ok := u.calls[key]
+	if !ok {
+		c = &call{done: make(chan struct{})}
+		ctx, c.cancel = context.WithCancel(context.WithoutCancel(ctx))
+		u.calls[key] = c
+		go func() {
+			defer close(c.done)
+			c.reply, c.err = u.ask(ctx, query, via)
+		}()
+	}
+	c.waiting++
+	return c
+}
+
+// leave ends the call if nobody waits for it any more.
+func (u *Upstreams) leave(key string, c *call) {
+	u.mu.Lock()
+	c.waiting--
+	last := c.waiting == 0
+	if last {
+		delete(u.calls, key)
+	}
+	u.mu.Unlock()
+	if last {
+		c.cancel()
+		<-c.done
+	}
 }
 
 // outgoing is query with nothing of the client but the question, CD and the

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -315,37 +316,42 @@ func TestForwardLoop(t *testing.T) {
 // TestForwardShared: clients with one question share one query.
 func TestForwardShared(t *testing.T) {
 	t.Parallel()
-	var asked atomic.Int32
-	release := make(chan struct{})
-	up := upstream(t, func(_ string, query []byte) [][]byte {
-		asked.Add(1)
-		<-release
-		return [][]byte{resource(query, addrs("192.0.2.1")...)}
-	})
-	u := dnsserver.NewUpstreams([]netip.AddrPort{up}, &dnsserver.UpstreamsOptions{Timeout: 10 * time.Second})
-	started := make(chan struct{}, 10)
-	var wg sync.WaitGroup
-	for i := range 10 {
-		wg.Go(func() {
-			query := ask("www.example.com", 1)
-			query[0] = byte(i)
-			started <- struct{}{}
-			reply, err := u.Forward(t.Context(), query, dnszone.UDP)
-			require.NoError(t, err)
-			require.Equal(t, query[:2], reply[:2])
+	synctest.Test(t, func(t *testing.T) {
+		var conns []net.Conn
+		u := dnsserver.NewUpstreams([]netip.AddrPort{netip.MustParseAddrPort("192.0.2.53:53")}, &dnsserver.UpstreamsOptions{
+			Dial: func(context.Context, string, string) (net.Conn, error) {
+				here, there := net.Pipe()
+				conns = append(conns, there)
+				return here, nil
+			},
 		})
-	}
-	for range 10 {
-		<-started
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	require.Eventually(t, func() bool { return asked.Load() == 1 }, 5*time.Second, time.Millisecond)
-	_, err := u.Forward(ctx, ask("www.example.com", 1), dnszone.UDP)
-	require.ErrorIs(t, err, context.Canceled)
-	close(release)
-	wg.Wait()
-	require.LessOrEqual(t, asked.Load(), int32(3), "late ones ask again")
+		var replies [10][]byte
+		var wg sync.WaitGroup
+		for i := range replies {
+			wg.Go(func() {
+				query := ask("www.example.com", 1)
+				query[0] = byte(i)
+				replies[i], _ = u.Forward(t.Context(), query, dnszone.UDP)
+			})
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		var impatient error
+		wg.Go(func() { _, impatient = u.Forward(ctx, ask("www.example.com", 1), dnszone.UDP) })
+		synctest.Wait() // all of them wait
+		require.Len(t, conns, 1)
+		cancel()
+		query := make([]byte, 512)
+		n, err := conns[0].Read(query)
+		require.NoError(t, err)
+		_, err = conns[0].Write(resource(query[:n], addrs("192.0.2.1")...))
+		require.NoError(t, err)
+		wg.Wait()
+		for i, reply := range replies {
+			require.EqualValues(t, i, reply[0])
+			require.Len(t, unpack(t, reply).Answers, 1)
+		}
+		require.ErrorIs(t, impatient, context.Canceled, "even if it was the first to ask")
+	})
 }
 
 // TestForwardLimits: too many at a time fail at once, and ours still work.
