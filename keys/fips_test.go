@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -23,13 +24,27 @@ func TestFIPS(t *testing.T) {
 	}
 	exe, err := os.Executable()
 	require.NoError(t, err)
-	cmd := exec.CommandContext(t.Context(), exe, "-test.v", "-test.run",
-		"^(TestEnforced|TestSeal|TestEvery|TestHeader|TestTyped|TestOpenRing|TestRewrap$|TestNextDEK|TestReserve|TestIndex|TestRings|TestAdapters|TestVault|TestRotate|TestShred|TestCrashes)")
-	cmd.Env = append(os.Environ(), "GODEBUG=fips140=only")
-	out, err := cmd.CombinedOutput()
+	// On a busy machine the module's own entropy source may fail its health tests
+	// at start, which says nothing about this package: such a start is repeated.
+	var out []byte
+	for range 10 {
+		out, err = enforced(t, exe)
+		if err == nil || !strings.Contains(string(out), "failed to obtain initial entropy") {
+			break
+		}
+	}
 	require.NoErrorf(t, err, "%s", regexp.MustCompile(`(?m)^=== .*\n`).ReplaceAll(out, nil))
 	require.Contains(t, string(out), "--- PASS: TestEnforced")
 	require.Contains(t, string(out), "--- PASS: TestEveryBit")
+}
+
+// enforced runs the tests of the envelope where only approved algorithms work.
+func enforced(t *testing.T, exe string) ([]byte, error) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), exe, "-test.v", "-test.run",
+		"^(TestEnforced|TestSeal|TestEvery|TestHeader|TestTyped|TestOpenRing|TestRewrap$|TestNextDEK|TestReserve|TestIndex|TestRings|TestAdapters|TestVault|TestRotate|TestShred|TestCrashes)")
+	cmd.Env = append(os.Environ(), "GODEBUG=fips140=only")
+	return cmd.CombinedOutput()
 }
 
 // TestEnforced shows that the other process does refuse, and that WireGuard
