@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"strings"
 )
 
 // A Report says what a Set cannot publish. It depends on nothing but the
@@ -89,27 +90,19 @@ func (s *Set) Report() *Report {
 // report is Report for the names that t touched.
 func (t *txn) report() *Report {
 	s, r := t.s, &Report{}
-	apps, names := map[string]bool{}, map[string]bool{}
-	for _, h := range t.hosts {
-		apps[h.app()] = true
+	if s.touched == nil {
+		return s.Report()
 	}
 	if s.shared > 0 {
+		apps := map[string]bool{}
+		for _, h := range t.hosts {
+			apps[h.app()] = true
+		}
 		s.reportApps(r, apps)
 	}
-	visit := func(z int, b *batch) {
-		for _, o := range b.ops {
-			rel := b.key(o)
-			name := string(rel) + s.defs[z].origin
-			if names[name] {
-				continue
-			}
-			names[name] = true
-			s.reportName(r, z, rel, s.tree(z).find(rel))
-		}
-	}
-	visit(0, &t.fwd)
-	for i := range t.rev {
-		visit(s.forward+i, &t.rev[i])
+	for _, n := range s.touched {
+		rel := []byte(n.rel)
+		s.reportName(r, n.z, rel, s.tree(n.z).find(rel))
 	}
 	for _, id := range t.changed {
 		if n, ok := s.number(id); ok {
@@ -119,7 +112,9 @@ func (t *txn) report() *Report {
 		}
 	}
 	for _, x := range s.extra {
-		if name, _ := parseName(x.Name); names[name] {
+		if z, rel := s.split(x.Name); slices.ContainsFunc(s.touched, func(n touched) bool {
+			return n.rel == string(rel) && (n.z == z || n.z < s.forward && z < s.forward)
+		}) {
 			s.reportExtra(r, x)
 		}
 	}
@@ -187,13 +182,17 @@ func (s *Set) reportApps(r *Report, only map[string]bool) {
 
 // reportExtra adds x if a host's record of the same name keeps it out.
 func (s *Set) reportExtra(r *Report, x Record) {
-	name, _ := parseName(x.Name)
-	z := s.zoneOf([]byte(name))
-	rel := []byte(name[:len(name)-len(s.defs[z].origin)])
-	if s.shadows(z, rel, s.tree(z).find(rel), x.Type) {
+	if z, rel := s.split(x.Name); s.shadows(z, rel, s.tree(z).find(rel), x.Type) {
 		err := fmt.Errorf("%v %w", x.Type, ErrConflict)
-		r.Skipped = append(r.Skipped, Skip{Name: hostText(name), Reason: err.Error(), Err: err})
+		r.Skipped = append(r.Skipped, Skip{Name: strings.TrimSuffix(x.Name, "."), Reason: err.Error(), Err: err})
 	}
+}
+
+// split cuts the name of an extra record, which lies in a zone, at its origin.
+func (p *plan) split(name string) (z int, rel []byte) {
+	wire, _ := parseName(name)
+	z = p.zoneOf([]byte(wire))
+	return z, []byte(wire[:len(wire)-len(p.defs[z].origin)])
 }
 
 // reportHost notes labels of digits only: ping 5 and curl 5 take them for an

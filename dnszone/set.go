@@ -124,12 +124,13 @@ func (s *Set) skip(h Host, err error) {
 // enrol numbers the hosts of list by their place and takes those out that share
 // an ID, or have that of a host left out before.
 func (s *Set) enrol(list []host) []host {
+	var e editor
 	var b batch
 	b.grow(len(list), 16*len(list))
 	for n, h := range list {
 		put(&b, h.id(), claim, uint32(n), "")
 	}
-	s.ids = s.ids.apply(&b, rules{order: cmp.Compare[uint32]})
+	s.ids = e.apply(s.ids, &b, rules{order: cmp.Compare[uint32]})
 	b = batch{}
 	if s.ids.multi > 0 {
 		for id, n := range s.ids.all() {
@@ -151,7 +152,7 @@ func (s *Set) enrol(list []host) []host {
 			s.skipped[id] = Skip{Host: id, Reason: reason(ErrSameID), Err: ErrSameID}
 		}
 	}
-	s.ids = s.ids.apply(&b, rules{order: cmp.Compare[uint32]})
+	s.ids = e.apply(s.ids, &b, rules{order: cmp.Compare[uint32]})
 	for at := 0; at < len(list); at += pageHosts {
 		pg := &page{}
 		copy(pg[:], list[at:])
@@ -168,8 +169,8 @@ func (s *Set) enrol(list []host) []host {
 
 // Update returns the Set after changes, at serial, in the order given. s stays
 // as it is and shares what did not change, so the cost is that of the names
-// touched. The report lists only the names that the changed hosts have or had;
-// [Set.Report] lists all.
+// touched. The report lists only names that the changes touched; [Set.Report]
+// lists all.
 //
 // serial must follow that of s in the order of RFC 1982 or the error wraps
 // [ErrSerialNotNewer]. Under [CollisionReject] the error is a [*CollisionError].
@@ -375,68 +376,69 @@ func (s *Set) order(a, b uint32) int {
 // finish applies the gathered changes.
 func (t *txn) finish() {
 	s := t.s
-	seen := map[string]bool{}
+	var e editor
+	var apps []string
+	for _, h := range t.hosts {
+		if app := h.app(); len(apps) == 0 || apps[len(apps)-1] != app {
+			apps = append(apps, app)
+		}
+	}
+	slices.Sort(apps)
+	apps = slices.Compact(apps)
 	count := func(weight int) {
-		clear(seen)
-		for _, h := range t.hosts {
-			if app := h.app(); !seen[app] {
-				seen[app] = true
-				s.shared += weight * b2i(s.appShared(app))
-			}
+		for _, app := range apps {
+			s.shared += weight * b2i(s.appShared(app))
 		}
 	}
 	count(-1)
-	s.ids = s.ids.apply(&t.ids, rules{order: cmp.Compare[uint32]})
-	s.apps = s.apps.apply(&t.apps, rules{})
+	s.ids = e.apply(s.ids, &t.ids, rules{order: cmp.Compare[uint32]})
+	s.apps = e.apply(s.apps, &t.apps, rules{})
 	count(+1)
-	s.fwd = s.fwd.apply(&t.fwd, rules{s.order, func(n uint32) string { return s.roster.host(n).data() }})
+	s.fwd = e.apply(s.fwd, &t.fwd, rules{s.order, func(n uint32) string { return s.roster.host(n).data() }})
 	s.rev = slices.Clone(s.rev)
 	for i := range s.rev {
-		if len(t.rev[i].ops) > 0 {
-			s.rev[i] = s.rev[i].apply(&t.rev[i], rules{order: s.order})
-		}
+		s.rev[i] = e.apply(s.rev[i], &t.rev[i], rules{order: s.order})
 	}
 }
 
 // touched returns the names that t may have changed, or nil for all of them.
 func (t *txn) touched(old *Set) []touched {
-	all := map[touched]bool{}
-	list := func(z int, b *batch) {
+	list := []touched{}
+	add := func(z int, b *batch) {
 		for _, o := range b.ops {
-			all[touched{z, string(b.key(o))}] = true
+			list = append(list, touched{z, string(b.key(o))})
 		}
 	}
-	list(0, &t.fwd)
+	add(0, &t.fwd)
 	for i := range t.rev {
-		list(t.s.forward+i, &t.rev[i])
+		add(t.s.forward+i, &t.rev[i])
 	}
 	for _, h := range t.hosts {
 		if old.appShared(h.app()) != t.s.appShared(h.app()) {
 			return nil
 		}
 		// Whether a name has one claimant decides on what else those show.
-		for _, s := range []*Set{old, t.s} {
+		for _, s := range [...]*Set{old, t.s} {
 			n := s.fwd.find([]byte(h.name()))
 			if len(n.claims) <= 4 {
 				continue
 			}
 			for h := range s.claimants(n) {
 				if h.wildcard() {
-					all[touched{0, "\x01*" + h.name()}] = true
+					list = append(list, touched{0, "\x01*" + h.name()})
 				}
 				for a := range h.addrs() {
 					if z := s.reverseZone(a); z >= 0 {
-						all[touched{z, string(appendReverse(nil, a, s.defs[z].prefix.Bits(), a.BitLen()))}] = true
+						list = append(list, touched{z, string(appendReverse(nil, a, s.defs[z].prefix.Bits(), a.BitLen()))})
 					}
 				}
 			}
 		}
 	}
-	names := slices.AppendSeq([]touched{}, maps.Keys(all))
-	slices.SortFunc(names, func(a, b touched) int {
+	slices.SortFunc(list, func(a, b touched) int {
 		return cmp.Or(cmp.Compare(a.z, b.z), compareNames(a.rel, b.rel))
 	})
-	return names
+	return slices.Compact(list)
 }
 
 // appShared reports whether several applications want the label app.

@@ -247,28 +247,33 @@ func (b *batch) key(o op) []byte  { return b.text[o.off : o.off+o.size] }
 func (b *batch) data(o op) []byte { return b.text[o.off+o.size:][:o.data] }
 
 // apply returns the tree after b.
-func (t *tree) apply(b *batch, r rules) *tree {
-	var next *tree
-	if t.nodes == 0 {
-		next = t.sized(len(b.ops))
-	} else if n := len(t.groups) * groupShards; n < maxShards && t.nodes > 2*shardNodes*n {
-		next = t.sized(t.nodes)
+func (e *editor) apply(t *tree, b *batch, r rules) *tree {
+	if len(b.ops) == 0 {
+		return t
+	}
+	e.rules, e.old = r, nil
+	switch n := len(t.groups) * groupShards; {
+	case t.nodes == 0:
+		e.t = t.sized(len(b.ops))
+	case n < maxShards && t.nodes > 2*shardNodes*n:
+		e.t = t.sized(t.nodes)
 		moved := &batch{}
 		for key, n := range t.all() {
 			moved.move(key, n)
 		}
-		next.run(moved, r, nil, nil)
-	} else {
+		e.run(moved, nil)
+	default:
 		clone := *t
-		next = &clone
-		next.groups = slices.Clone(t.groups)
+		e.t, e.old = &clone, t
+		e.t.groups = slices.Clone(t.groups)
 	}
-	for len(b.ops) > 0 {
-		up := &batch{}
-		next.run(b, r, t, up)
+	for i := 0; len(b.ops) > 0; i = 1 - i {
+		up := &e.ups[i]
+		up.ops, up.text = up.ops[:0], up.text[:0]
+		e.run(b, up)
 		b = up
 	}
-	return next
+	return e.t
 }
 
 // move puts a whole node.
@@ -281,16 +286,15 @@ func (b *batch) move(key []byte, n node) {
 	}
 }
 
-// run applies b to t, which shares groups with old at most. What becomes of
-// parents goes to up, unless that is nil.
-func (t *tree) run(b *batch, r rules, old *tree, up *batch) {
+// run applies b to e.t. What becomes of parents goes to up, unless that is nil.
+func (e *editor) run(b, up *batch) {
+	t := e.t
+	e.b, e.up = b, up
 	for i := range b.ops {
 		o := &b.ops[i]
 		o.hash = maphash.Bytes(t.seed, b.key(*o))
 	}
-	ops := t.sorted(b.ops)
-	e := editor{t: t, b: b, up: up, rules: r}
-	for len(ops) > 0 {
+	for ops := t.sorted(b.ops); len(ops) > 0; {
 		i, n := ops[0].hash&t.mask, 1
 		for n < len(ops) && ops[n].hash&t.mask == i {
 			n++
@@ -298,7 +302,7 @@ func (t *tree) run(b *batch, r rules, old *tree, up *batch) {
 		was := t.shard(i)
 		if now := e.edit(was, ops[:n]); now != was {
 			g := &t.groups[i/groupShards]
-			if old != nil && len(old.groups) == len(t.groups) && old.groups[i/groupShards] == *g {
+			if e.old != nil && e.old.groups[i/groupShards] == *g {
 				own := **g
 				*g = &own
 			}
@@ -329,11 +333,13 @@ func (t *tree) sorted(ops []op) []op {
 	return sorted
 }
 
-// editor holds what the edits of one run share.
+// An editor makes trees out of trees. It holds what its steps can use again.
 type editor struct {
-	t     *tree
-	b, up *batch
+	t   *tree // being made; nobody else has it
+	old *tree // that t shares groups with; nil for none
 	rules
+	b, up *batch
+	ups   [2]batch
 
 	fresh   []byte // new nodes
 	changes []change
