@@ -254,14 +254,16 @@ func (p *plan) addServers(servers []NameServer, mbox string, negative uint32) er
 		}
 		for z, d := range p.defs {
 			target := name
-			if relative {
-				target += p.defs[z%p.forward*b2i(z < p.forward)].origin
+			if relative && z < p.forward {
+				target += d.origin
+			} else if relative {
+				target += p.defs[0].origin
 			}
 			if len(target)+1 > maxName {
 				return &ConfigError{field + ".Name", ErrNameTooLong}
 			}
-			if i == 0 {
-				d.setSOA(target, rname, negative)
+			if i == 0 && !d.setSOA(target, rname, negative) {
+				return &ConfigError{"Mbox", ErrNameTooLong}
 			}
 			d.put("", TypeNS, p.ttl, target+"\x00")
 			if relative && z < p.forward {
@@ -296,9 +298,13 @@ func parseMailbox(s string) (string, error) {
 	return name, err
 }
 
-func (d *zoneDef) setSOA(mname, rname string, negative uint32) {
+// setSOA reports false if the name of the mailbox does not fit below the zone's.
+func (d *zoneDef) setSOA(mname, rname string, negative uint32) bool {
 	if rname == "" {
 		rname = "\x0ahostmaster" + d.origin
+	}
+	if len(rname)+1 > maxName {
+		return false
 	}
 	data := mname + "\x00" + rname + "\x00"
 	b := appendRRHead(nil, TypeSOA, negative, len(data)+soaSerial)[2:]
@@ -307,6 +313,7 @@ func (d *zoneDef) setSOA(mname, rname string, negative uint32) {
 		b = append32(b, v)
 	}
 	d.soa = b
+	return true
 }
 
 func (p *plan) addExtra(extra []Record) error {
@@ -321,7 +328,11 @@ func (p *plan) addExtra(extra []Record) error {
 		}
 		z := p.zoneOf([]byte(name))
 		if z < 0 {
-			return &ConfigError{field + ".Name", fmt.Errorf("%q: %w", r.Name, ErrNotOwnedPrefix)}
+			err := fmt.Errorf("%w: %q lies outside of the zones", ErrBadRecord, r.Name)
+			if below(name, "\x07in-addr\x04arpa") || below(name, "\x03ip6\x04arpa") {
+				err = fmt.Errorf("%q: %w", r.Name, ErrNotOwnedPrefix)
+			}
+			return &ConfigError{field + ".Name", err}
 		}
 		if err := r.check(); err != nil {
 			return &ConfigError{field, err}
@@ -336,7 +347,34 @@ func (p *plan) addExtra(extra []Record) error {
 		}
 		p.extra = append(p.extra, r)
 	}
+	for i, r := range p.extra {
+		if r.Type == TypeCNAME && !p.ends(r.Data) {
+			return &ConfigError{fmt.Sprintf("Extra[%d]", i), fmt.Errorf("%w: %s is one of too many aliases, or leads back to itself", ErrConflict, r.Name)}
+		}
+	}
 	return nil
+}
+
+// maxChain is how many aliases an answer follows.
+const maxChain = 8
+
+// ends reports whether the aliases from target on, a name as in data, come to an
+// end in time.
+func (p *plan) ends(target string) bool {
+	for range maxChain - 1 {
+		name := target[:len(target)-1]
+		z := p.zoneOf([]byte(name))
+		if z < 0 {
+			return true
+		}
+		node := p.defs[z].own[name[:len(name)-len(p.defs[z].origin)]]
+		if node == nil || len(node.sets) == 0 || node.sets[0].typ != TypeCNAME {
+			return true
+		}
+		rr, _ := cutRR(node.sets[0].rrs)
+		target = string(rr.data)
+	}
+	return false
 }
 
 // put adds a record at a name below the origin, and the empty non-terminals

@@ -29,7 +29,8 @@ var (
 	ErrNoID = errors.New("host has no ID")
 	// ErrSameID means that several hosts share one ID.
 	ErrSameID = errors.New("several hosts have this ID")
-	// ErrConflict means that an extra record clashes with another record.
+	// ErrConflict means that an extra record clashes with another record, or
+	// that aliases go in a circle.
 	ErrConflict = errors.New("record clashes with another one")
 	// ErrBadRecord means that a record cannot stand in these zones.
 	ErrBadRecord = errors.New("record cannot stand in the zone")

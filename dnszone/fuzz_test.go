@@ -18,7 +18,7 @@ import (
 // and question and that the oracle can read, or none.
 func FuzzReplyNeverPanics(f *testing.F) {
 	set := richSet(f)
-	for _, name := range []string{"web.apn", "WEB.shop.apn", "db.apn", "x.mail.shop.apn", "www.apn", "loop.apn", "", "apn", "1.16.1.10.in-addr.arpa"} {
+	for _, name := range []string{"web.apn", "WEB.shop.apn", "db.apn", "x.mail.shop.apn", "www.apn", "", "apn", "1.16.1.10.in-addr.arpa"} {
 		for _, typ := range []dnszone.Type{1, 2, 5, 6, 12, 16, 28, 33, 41, 251, 252, 255, 65280} {
 			f.Add(ask(name, typ, false), false)
 			f.Add(ask(name, typ, true), true)

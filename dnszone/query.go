@@ -1,6 +1,9 @@
 package dnszone
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"strconv"
+)
 
 // Parts of a header (RFC 1035 section 4.1.1).
 const (
@@ -25,6 +28,27 @@ const (
 	Refused  Rcode = 5
 	BadVers  Rcode = 16
 )
+
+// String returns the mnemonic, or RCODE and the number.
+func (r Rcode) String() string {
+	switch r {
+	case NoError:
+		return "NOERROR"
+	case FormErr:
+		return "FORMERR"
+	case ServFail:
+		return "SERVFAIL"
+	case NXDomain:
+		return "NXDOMAIN"
+	case NotImp:
+		return "NOTIMP"
+	case Refused:
+		return "REFUSED"
+	case BadVers:
+		return "BADVERS"
+	}
+	return "RCODE" + strconv.Itoa(int(r))
+}
 
 // A Question is what a query asks.
 type Question struct {

@@ -114,9 +114,6 @@ func (r *reply) finish(dst, msg []byte, rcode Rcode, flags byte, lost *spot, lim
 	return dst
 }
 
-// maxChain bounds how many aliases one answer follows.
-const maxChain = 8
-
 // resolve appends the answer of zone z. lost is the name if it is withheld.
 func (r *reply) resolve(dst []byte, z int) (reply []byte, rcode Rcode, lost spot) {
 	s, q := r.s, &r.q

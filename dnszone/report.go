@@ -112,7 +112,7 @@ func (t *txn) report() *Report {
 		}
 	}
 	for _, x := range s.extra {
-		if z, rel := s.split(x.Name); slices.ContainsFunc(s.touched, func(n touched) bool {
+		if z, rel := s.split(x.Name); slices.ContainsFunc(s.touched, func(n zoneName) bool {
 			return n.rel == string(rel) && (n.z == z || n.z < s.forward && z < s.forward)
 		}) {
 			s.reportExtra(r, x)

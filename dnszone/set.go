@@ -27,12 +27,12 @@ type Set struct {
 	skipped map[string]Skip
 
 	self, parent *byte // tell which Set an Update came from
-	touched      []touched
+	touched      []zoneName
 }
 
-// touched is a name that an Update may have changed: below the origins of all
-// forward zones if z is 0, of zone z otherwise.
-type touched struct {
+// zoneName is a name below the origin of zone z, or of all forward zones if z is
+// one of them.
+type zoneName struct {
 	z   int
 	rel string
 }
@@ -377,16 +377,14 @@ func (s *Set) order(a, b uint32) int {
 func (t *txn) finish() {
 	s := t.s
 	var e editor
-	var apps []string
+	apps, last := map[string]bool{}, ""
 	for _, h := range t.hosts {
-		if app := h.app(); len(apps) == 0 || apps[len(apps)-1] != app {
-			apps = append(apps, app)
+		if app := h.app(); app != last {
+			apps[app], last = true, app
 		}
 	}
-	slices.Sort(apps)
-	apps = slices.Compact(apps)
 	count := func(weight int) {
-		for _, app := range apps {
+		for app := range apps {
 			s.shared += weight * b2i(s.appShared(app))
 		}
 	}
@@ -402,11 +400,11 @@ func (t *txn) finish() {
 }
 
 // touched returns the names that t may have changed, or nil for all of them.
-func (t *txn) touched(old *Set) []touched {
-	list := []touched{}
+func (t *txn) touched(old *Set) []zoneName {
+	list := []zoneName{}
 	add := func(z int, b *batch) {
 		for _, o := range b.ops {
-			list = append(list, touched{z, string(b.key(o))})
+			list = append(list, zoneName{z, string(b.key(o))})
 		}
 	}
 	add(0, &t.fwd)
@@ -425,17 +423,17 @@ func (t *txn) touched(old *Set) []touched {
 			}
 			for h := range s.claimants(n) {
 				if h.wildcard() {
-					list = append(list, touched{0, "\x01*" + h.name()})
+					list = append(list, zoneName{0, "\x01*" + h.name()})
 				}
 				for a := range h.addrs() {
 					if z := s.reverseZone(a); z >= 0 {
-						list = append(list, touched{z, string(appendReverse(nil, a, s.defs[z].prefix.Bits(), a.BitLen()))})
+						list = append(list, zoneName{z, string(appendReverse(nil, a, s.defs[z].prefix.Bits(), a.BitLen()))})
 					}
 				}
 			}
 		}
 	}
-	slices.SortFunc(list, func(a, b touched) int {
+	slices.SortFunc(list, func(a, b zoneName) int {
 		return cmp.Or(cmp.Compare(a.z, b.z), compareNames(a.rel, b.rel))
 	})
 	return slices.Compact(list)
