@@ -3,6 +3,8 @@ package apn
 import (
 	"context"
 	"fmt"
+	"net/netip"
+	"slices"
 
 	"github.com/apnkit/apnkit/keys"
 	"github.com/apnkit/apnkit/render"
@@ -132,13 +134,23 @@ func (s *state) deviceConfig(network, member, device string, ring *keys.Ring) (*
 	for _, app := range shown.row.Apps {
 		size += s.count(srvKey(app, ""))
 	}
-	cfg.Peers, shown.peers, shown.apps = make([]render.Peer, 0, size), make([]string, 0, size), make([]string, 0, size)
+	// Thousands of peers share a few allocations.
+	cfg.Peers, shown.apps = make([]render.Peer, 0, size), make([]string, 0, size)
+	prefixes, lines, ends := make([]netip.Prefix, 0, 2*size), make([]byte, 0, 96*size), make([]int, 0, size)
 	for p := range s.reachedBy(member) {
+		first := len(prefixes)
+		prefixes = appendHosts(prefixes, p.addr)
 		cfg.Peers = append(cfg.Peers, render.Peer{
 			Name: p.name(), PublicKey: p.key.pub, PresharedKey: net.preshared(ring, k.pub, p.key.pub),
-			AllowedIPs: hosts(p.addr), Endpoint: p.end, Keepalive: net.keepalive(),
+			AllowedIPs: slices.Clip(prefixes[first:]), Endpoint: p.end, Keepalive: net.keepalive(),
 		})
-		shown.peers, shown.apps = append(shown.peers, p.line()), append(shown.apps, p.app())
+		shown.apps = append(shown.apps, p.app())
+		lines = p.appendLine(lines)
+		ends = append(ends, len(lines))
+	}
+	shown.peers = make([]string, len(ends))
+	for text, i, from := string(lines), 0, 0; i < len(ends); i++ {
+		shown.peers[i], from = text[from:ends[i]], ends[i]
 	}
 	shown.row.Servers = len(shown.peers)
 	return cfg, shown

@@ -43,8 +43,13 @@ type peer struct {
 
 // line is what a config says of a peer, in fields that tell one change from
 // another: ID, incarnation and generation of the key, addresses, endpoint.
-func (p *peer) line() string {
-	return p.id + " " + p.key.UID + "." + strconv.FormatUint(p.key.Gen, 10) + " " + p.place
+func (p *peer) line() string { return string(p.appendLine(make([]byte, 0, 128))) }
+
+func (p *peer) appendLine(b []byte) []byte {
+	b = append(append(b, p.id...), ' ')
+	b = append(append(b, p.key.UID...), '.')
+	b = append(strconv.AppendUint(b, p.key.Gen, 10), ' ')
+	return append(b, p.place...)
 }
 
 // placeOf returns addresses and endpoint as the last two fields of a line.
@@ -63,10 +68,9 @@ func placeOf(addrs []netip.Addr, end render.Endpoint) string {
 // serversOf yields an app's servers, sorted by name.
 func (s *state) serversOf(app string) iter.Seq[peer] {
 	return func(yield func(peer) bool) {
-		prefix := srvKey(app, "")
-		for name, both := range s.keyed(prefix) {
+		for id, both := range s.keyed(srvKey(app, "")) {
 			r, ok := both.row.(*srvRow)
-			if ok && !yield(peer{app + "/" + name, both.key, r.Addrs, r.Endpoint, r.place}) {
+			if ok && !yield(peer{id, both.key, r.Addrs, r.Endpoint, r.place}) {
 				return
 			}
 		}
@@ -79,25 +83,27 @@ type rowKey struct {
 	key *keyRow
 }
 
-// keyed yields the rows below prefix that have a key pair. Both ranges have the
-// same order, so it walks them side by side.
+// keyed yields the rows below prefix, which begins with srv/ or dev/, that have a
+// key pair, by what follows that. Both ranges have the same order, so it walks
+// them side by side.
 func (s *state) keyed(prefix string) iter.Seq2[string, rowKey] {
 	return func(yield func(string, rowKey) bool) {
 		rows, pairs := s.rows.Iter(), s.rows.Iter()
-		ok := pairs.Seek(keyKey(prefix))
+		ok := pairs.Seek(keyKey(prefix)) && strings.HasPrefix(pairs.Key(), preKey)
 		for more := rows.Seek(prefix); more; more = rows.Next() {
-			name, in := strings.CutPrefix(rows.Key(), prefix)
-			if !in {
+			want := rows.Key()
+			if !strings.HasPrefix(want, prefix) {
 				return
 			}
-			want := keyKey(prefix) + name
-			for ok && pairs.Key() < want {
-				ok = pairs.Next()
+			for ok && pairs.Key()[len(preKey):] < want {
+				if ok = pairs.Next(); ok {
+					ok = strings.HasPrefix(pairs.Key(), preKey)
+				}
 			}
-			if !ok || pairs.Key() != want {
+			if !ok || pairs.Key()[len(preKey):] != want {
 				continue
 			}
-			if k, fits := pairs.Value().row.(*keyRow); fits && !yield(name, rowKey{rows.Value().row, k}) {
+			if k, fits := pairs.Value().row.(*keyRow); fits && !yield(want[len(preSrv):], rowKey{rows.Value().row, k}) {
 				return
 			}
 		}
@@ -142,9 +148,9 @@ func (s *state) devicesInto(app string) iter.Seq[peer] {
 			if m.Roles[app] < Developer {
 				continue
 			}
-			for device, both := range s.keyed(devKey(member, "")) {
+			for id, both := range s.keyed(devKey(member, "")) {
 				r, ok := both.row.(*devRow)
-				if ok && !yield(peer{id: member + "/" + device, key: both.key, addr: r.Addrs, place: r.place}) {
+				if ok && !yield(peer{id: id, key: both.key, addr: r.Addrs, place: r.place}) {
 					return
 				}
 			}
@@ -166,9 +172,12 @@ func (p *peer) app() string {
 
 // hosts returns addresses as prefixes of one address each.
 func hosts(addrs []netip.Addr) []netip.Prefix {
-	prefixes := make([]netip.Prefix, len(addrs))
-	for i, a := range addrs {
-		prefixes[i] = netip.PrefixFrom(a, a.BitLen())
+	return appendHosts(make([]netip.Prefix, 0, len(addrs)), addrs)
+}
+
+func appendHosts(prefixes []netip.Prefix, addrs []netip.Addr) []netip.Prefix {
+	for _, a := range addrs {
+		prefixes = append(prefixes, netip.PrefixFrom(a, a.BitLen()))
 	}
 	return prefixes
 }
