@@ -27,7 +27,6 @@ type Forwarder interface {
 
 // forward asks the Forwarder in a goroutine of wg and gives the reply to done.
 func (s *Server) forward(ctx context.Context, query []byte, from netip.AddrPort, via dnszone.Transport, wg *sync.WaitGroup, done func(reply []byte)) {
-	src := source(from.Addr())
 	finish := func(reply []byte) {
 		reply[3] |= bitRA
 		s.report(query, reply, from, via, true)
@@ -38,12 +37,12 @@ func (s *Server) forward(ctx context.Context, query []byte, from netip.AddrPort,
 			finish(reply)
 		}
 	}
-	if !s.forwards.take(src) {
+	if !s.forwards.take(from.Addr()) {
 		fail()
 		return
 	}
 	wg.Go(func() {
-		defer s.forwards.give(src)
+		defer s.forwards.give(from.Addr())
 		reply, err := s.opts.Forward.Forward(ctx, query, via)
 		if err != nil || !answers(reply, query) {
 			fail()

@@ -39,9 +39,9 @@ type Options struct {
 // Limits bound the use of a [Server].
 type Limits struct {
 	// Rate is how many queries per second one source may send in the long run,
-	// Burst how many at once. A source is an IPv4 address or an IPv6 /64. Excess
-	// queries get no reply. Zero means no limit: WireGuard has authenticated who
-	// asks. A zero Burst means Rate.
+	// Burst how many at once. A source is one address, for WireGuard vouches for
+	// each. Excess queries get no reply. Zero means no limit; a zero Burst means
+	// Rate.
 	Rate, Burst int
 	// TCP is how many connections may be open, TCPPerSource how many of one
 	// source. Zero means 512 and 32. Excess connections are closed.
@@ -149,7 +149,7 @@ func (s *Server) answer(dst, query []byte, from netip.AddrPort, via dnszone.Tran
 const bitRA = 1 << 7 // octet 3 of a header
 
 func (s *Server) welcome(from netip.Addr) bool {
-	return (s.opts.Allow == nil || contains(s.opts.Allow, from)) && (s.rate == nil || s.rate.take(source(from), time.Now()))
+	return (s.opts.Allow == nil || contains(s.opts.Allow, from)) && (s.rate == nil || s.rate.take(from, time.Now()))
 }
 
 func contains(list []netip.Prefix, a netip.Addr) bool {
@@ -162,7 +162,7 @@ func (s *Server) refused(set *dnszone.Set, query []byte, from netip.AddrPort, vi
 	if !ok || q.Class != classIN {
 		return send
 	}
-	_, ours := set.Zone(q.Name)
+	zone, ours := set.Zone(q.Name)
 	if q.Type != dnszone.TypeAXFR && q.Type != dnszone.TypeIXFR {
 		// A label with a dot in it may read like a name of ours elsewhere.
 		if !ours && q.RD && s.opts.Forward != nil && !strings.Contains(q.Name, `\.`) {
@@ -170,8 +170,8 @@ func (s *Server) refused(set *dnszone.Set, query []byte, from netip.AddrPort, vi
 		}
 		return send
 	}
-	switch z, _ := set.Zone(q.Name); {
-	case !ours || z.Name() != q.Name || !contains(s.opts.Transfer.Allow, from.Addr()):
+	switch {
+	case !ours || zone.Name() != q.Name || !contains(s.opts.Transfer.Allow, from.Addr()):
 		return send
 	case via == dnszone.TCP:
 		return transfer
@@ -205,18 +205,6 @@ func (s *Server) report(query, reply []byte, from netip.AddrPort, via dnszone.Tr
 		e.Rcode = dnszone.Rcode(reply[3] & 15)
 	}
 	s.opts.OnQuery(e)
-}
-
-// source is who shares a limit with a.
-func source(a netip.Addr) netip.Addr {
-	if a.Is4() {
-		return a
-	}
-	p, err := a.WithZone("").Prefix(64)
-	if err != nil {
-		return a
-	}
-	return p.Addr()
 }
 
 // slots count what runs, in all and per source.

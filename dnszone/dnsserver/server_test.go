@@ -256,6 +256,8 @@ func TestServeBeforeStore(t *testing.T) {
 	require.Zero(t, forwarded.Load(), "without a Set, nobody knows which names are private")
 	src.Store(testSet(t))
 	require.Equal(t, dnszone.NoError, rcode(exchange(t, dnszone.UDP, server, ask("web.apn", 1))))
+	src.Store(nil)
+	require.Equal(t, dnszone.ServFail, rcode(exchange(t, dnszone.UDP, server, ask("web.apn", 1))))
 }
 
 type forwarderFunc func(query []byte) ([]byte, error)

@@ -23,15 +23,15 @@ type Source struct {
 // what changed. Sets share what they have in common.
 const historyLen = 16
 
-// Store makes set the current one. Queries that are being answered finish with
-// the Set that they began with.
+// Store makes set the current one; nil makes all queries fail. Queries that are
+// being answered finish with the Set that they began with.
 func (s *Source) Store(set *dnszone.Set) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if n := len(s.history); n > 0 && int32(set.Serial()-s.history[n-1].Serial()) <= 0 { //nolint:gosec // RFC 1982 arithmetic
+	if n := len(s.history); set == nil || n > 0 && int32(set.Serial()-s.history[n-1].Serial()) <= 0 { //nolint:gosec // RFC 1982 arithmetic
 		s.history = nil // a restart of the serials: nothing leads here step by step
 	}
-	if s.keep > 0 {
+	if s.keep > 0 && set != nil {
 		s.history = append(s.history, set)
 		s.history = s.history[max(0, len(s.history)-s.keep):]
 	}

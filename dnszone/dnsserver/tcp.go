@@ -51,13 +51,12 @@ func (s *Server) ServeStream(ctx context.Context, l net.Listener) error {
 		}
 		pause = 0
 		from := addrPort(conn.RemoteAddr())
-		src := source(from.Addr())
-		if s.opts.Allow != nil && !contains(s.opts.Allow, from.Addr()) || !s.conns.take(src) {
+		if s.opts.Allow != nil && !contains(s.opts.Allow, from.Addr()) || !s.conns.take(from.Addr()) {
 			_ = conn.Close()
 			continue
 		}
 		conns.Go(func() {
-			defer s.conns.give(src)
+			defer s.conns.give(from.Addr())
 			s.serveConn(all, conn, from)
 		})
 	}

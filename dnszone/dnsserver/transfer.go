@@ -26,17 +26,22 @@ type TransferPolicy struct {
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
-// transferZone sends the zone, or what changed in it, and reports false if too
-// many transfers run already.
+// transferZone sends the zone, or what changed in it. It reports false if too
+// many transfers run already, or the zone has just gone.
 func (s *Server) transferZone(w *stream, query []byte, from netip.AddrPort) bool {
-	src := source(from.Addr())
-	if !s.transfers.take(src) {
+	if !s.transfers.take(from.Addr()) {
 		return false
 	}
-	defer s.transfers.give(src)
+	defer s.transfers.give(from.Addr())
 	q, _ := dnszone.ParseQuestion(query)
 	set := s.src.Load()
-	zone, _ := set.Zone(q.Name)
+	if set == nil {
+		return false
+	}
+	zone, ok := set.Zone(q.Name)
+	if !ok {
+		return false
+	}
 	messages := zone.AXFR(query)
 	if have, ok := dnszone.TransferSerial(query); ok && q.Type == dnszone.TypeIXFR {
 		if deltas, ok := s.deltas(set, zone, have); ok {

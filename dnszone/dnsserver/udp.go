@@ -35,16 +35,23 @@ func (s *Server) ServePacket(ctx context.Context, conn net.PacketConn) error {
 	defer forwards.Wait()
 
 	b, err := batched(conn)
+	if err != nil {
+		return fmt.Errorf("dnsserver: serve %v: %w", conn.LocalAddr(), err)
+	}
 	in, out := messages(querySize), messages(dnszone.MaxUDP)
-	for failed := 0; err == nil || failed < 100 && !errors.Is(err, net.ErrClosed); failed++ {
-		var n int
-		if n, err = b.ReadBatch(in, 0); err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
-			continue // a socket also reports what became of packets sent before
+	for failed := 0; ; {
+		n, err := b.ReadBatch(in, 0)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err == nil:
+			failed = 0
+		case failed > 100 || errors.Is(err, net.ErrClosed):
+			return fmt.Errorf("dnsserver: serve %v: %w", conn.LocalAddr(), err)
+		default: // a socket also reports what became of packets sent before
+			failed++
+			continue
 		}
-		failed = 0
 		replies := 0
 		for i := range in[:n] {
 			m, o := &in[i], &out[replies]
@@ -65,7 +72,6 @@ func (s *Server) ServePacket(ctx context.Context, conn net.PacketConn) error {
 		}
 		sendAll(b, out[:replies])
 	}
-	return fmt.Errorf("dnsserver: serve %v: %w", conn.LocalAddr(), err)
 }
 
 // forwardPacket has m answered by the Forwarder.
