@@ -504,9 +504,10 @@ func (s *Set) Serial() uint32 { return s.serial }
 // Len returns the number of hosts that s holds.
 func (s *Set) Len() int { return s.roster.size }
 
-// Names returns the names that lead to the host and to no other one, without
-// the final dot: the short name unless it is withheld, then the qualified one,
-// below each suffix in turn. It returns nil for a host that s does not know.
+// Names returns the names that lead to the host, without the final dot: the
+// short name unless it is withheld, then the qualified one, below each suffix in
+// turn. They lead to no other host, but for those that share them under
+// [CollisionMerge]. It returns nil for a host that s does not know.
 func (s *Set) Names(hostID string) []string {
 	num, ok := s.number(hostID)
 	if !ok {

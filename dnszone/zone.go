@@ -33,7 +33,10 @@ func (s *Set) Zone(name string) (z *Zone, ok bool) {
 		return nil, false
 	}
 	i := s.zoneOf([]byte(wire))
-	return &Zone{s, i}, i >= 0
+	if i < 0 {
+		return nil, false
+	}
+	return &Zone{s, i}, true
 }
 
 // Name returns the zone's apex, with the final dot.
