@@ -72,7 +72,15 @@ func (s *state) interfaceLine(dev string) string {
 // written only if they differ: most downloads repeat the last one.
 func (t *tx) recordHandOut(member, device string, c shownConfig) {
 	key := handKey(member, device)
-	if !slices.Equal(slices.Collect(t.handedPeers(member, device)), c.peers) {
+	same := 0
+	for line := range t.handedPeers(member, device) {
+		if same == len(c.peers) || c.peers[same] != line {
+			same = -1
+			break
+		}
+		same++
+	}
+	if same != len(c.peers) {
 		t.dropHandOut(member, device)
 		n := 0
 		for part := range slices.Chunk(c.peers, handChunk) {
