@@ -187,11 +187,11 @@ func TestCollisions(t *testing.T) {
 	set, report, err := dnszone.Build(cfg, 1, slices.Values(hosts))
 	require.NoError(t, err)
 	require.Equal(t, []dnszone.Collision{
-		{Name: "7.0.0.10.in-addr.arpa", Kind: dnszone.Address, Hosts: []string{"b2", "b3"}, Names: []string{"mail.blog.apn", "smtp.blog.apn"}},
-		{Name: "crm.apn", Kind: dnszone.ApplicationLabel, Names: []string{"CRM", "crm"}},
-		{Name: "db.apn", Kind: dnszone.ShortName, Hosts: []string{"b1", "s1"}, Names: []string{"db.blog.apn", "db.shop.apn"}},
-		{Name: "web.apn", Kind: dnszone.ShortName, Hosts: []string{"s2", "s3"}},
-		{Name: "web.shop.apn", Kind: dnszone.QualifiedName, Hosts: []string{"s2", "s3"}},
+		{Name: "7.0.0.10.in-addr.arpa", Kind: dnszone.Address, Count: 2, Hosts: []string{"b2", "b3"}, Names: []string{"mail.blog.apn", "smtp.blog.apn"}},
+		{Name: "crm.apn", Kind: dnszone.ApplicationLabel, Count: 2, Names: []string{"CRM", "crm"}},
+		{Name: "db.apn", Kind: dnszone.ShortName, Count: 2, Hosts: []string{"b1", "s1"}, Names: []string{"db.blog.apn", "db.shop.apn"}},
+		{Name: "web.apn", Kind: dnszone.ShortName, Count: 2, Hosts: []string{"s2", "s3"}},
+		{Name: "web.shop.apn", Kind: dnszone.QualifiedName, Count: 2, Hosts: []string{"s2", "s3"}},
 	}, report.Withheld)
 	for id, want := range map[string][]string{
 		"s1": {"db.shop.apn"}, "b1": {"db.blog.apn"}, "s2": nil, "s3": nil,
@@ -221,7 +221,7 @@ func TestCollisions(t *testing.T) {
 	_, part, err := set.Update(2, dnszone.Change{Host: dnszone.Host{ID: "n", App: "new", Name: "db", Addrs: addrs("10.0.0.9")}})
 	require.NoError(t, err)
 	require.Equal(t, []dnszone.Collision{{
-		Name: "db.apn", Kind: dnszone.ShortName, Hosts: []string{"b1", "n", "s1"}, Names: []string{"db.blog.apn", "db.new.apn", "db.shop.apn"},
+		Name: "db.apn", Kind: dnszone.ShortName, Count: 3, Hosts: []string{"b1", "n", "s1"}, Names: []string{"db.blog.apn", "db.new.apn", "db.shop.apn"},
 	}}, part.Withheld)
 }
 
@@ -245,6 +245,33 @@ func TestCollisionMerge(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, report.Withheld, 2)
 	require.Empty(t, set.Lookup("web.shop.apn", dnszone.TypeA).Records)
+}
+
+// TestCollisionCrowd: a name that thousands want costs an update no more than
+// its own claim, and a report not all of them.
+func TestCollisionCrowd(t *testing.T) {
+	t.Parallel()
+	hosts := fleet(3000)
+	for i := range hosts {
+		hosts[i].App, hosts[i].Name = fmt.Sprintf("a%04d", i), "web"
+	}
+	set := mustBuild(t, dnszone.Config{}, hosts...)
+	require.Len(t, set.Report().Withheld, 1)
+	require.Equal(t, 3000, set.Report().Withheld[0].Count)
+	require.Len(t, set.Report().Withheld[0].Hosts, 1000)
+	for _, app := range []string{"a0000x", "zz", "0"} {
+		h := hosts[7]
+		h.App = app
+		next, _, err := set.Update(2, dnszone.Change{Host: h})
+		require.NoError(t, err)
+		hosts := slices.Clone(hosts)
+		hosts[7] = h
+		fresh, _, err := dnszone.Build(dnszone.Config{}, 2, slices.Values(hosts))
+		require.NoError(t, err)
+		require.Equal(t, zones(t, fresh), zones(t, next))
+	}
+	_, _, err := dnszone.Build(dnszone.Config{Collisions: dnszone.CollisionReject}, 2, slices.Values(hosts))
+	require.ErrorContains(t, err, "and 2996 more")
 }
 
 // TestCollisionLongNames: applications are told apart by what they are called,

@@ -20,9 +20,13 @@ type Report struct {
 
 // A Collision is a name that several hosts want and nobody gets.
 type Collision struct {
-	Name  string        `json:"name"` // below the first suffix, without the final dot
-	Kind  CollisionKind `json:"kind"`
-	Hosts []string      `json:"hosts,omitempty"` // IDs of those who want it, sorted; nil for ApplicationLabel
+	Name string        `json:"name"` // below the first suffix, without the final dot
+	Kind CollisionKind `json:"kind"`
+	// Count is how many hosts want it, or applications.
+	Count int `json:"count"`
+	// Hosts are the IDs of those who want it, sorted: all, or the 1000 whose
+	// qualified names come first. Nil for ApplicationLabel.
+	Hosts []string `json:"hosts,omitempty"`
 	// Names are the qualified names that lead to these hosts, sorted; for
 	// ApplicationLabel those of the applications as given.
 	Names []string `json:"names,omitempty"`
@@ -139,7 +143,7 @@ func (s *Set) reportName(r *Report, z int, rel []byte, n node) {
 	if len(n.claims) <= 4 || bytes.HasPrefix(rel, []byte("\x01*")) || !s.withheld(z, rel, n) {
 		return
 	}
-	c := Collision{Name: hostText(string(rel) + s.defs[z].origin), Kind: Address}
+	c := Collision{Name: hostText(string(rel) + s.defs[z].origin), Kind: Address, Count: len(n.claims) / 4}
 	if z < s.forward {
 		c.Kind = QualifiedName
 		if len(parent(rel)) == 0 {
@@ -147,6 +151,9 @@ func (s *Set) reportName(r *Report, z int, rel []byte, n node) {
 		}
 	}
 	for h := range s.claimants(n) {
+		if len(c.Hosts) == maxReported {
+			break
+		}
 		c.Hosts = append(c.Hosts, h.id())
 		if !s.blocked(h) {
 			c.Names = append(c.Names, hostText(h.name()+s.defs[0].origin))
@@ -161,6 +168,10 @@ func (s *Set) reportName(r *Report, z int, rel []byte, n node) {
 	r.Withheld = append(r.Withheld, c)
 }
 
+// maxReported keeps the report of an update cheap where everybody wants one
+// name.
+const maxReported = 1000
+
 // reportApps adds the labels that several applications want, all or those in
 // only.
 func (s *Set) reportApps(r *Report, only map[string]bool) {
@@ -174,7 +185,7 @@ func (s *Set) reportApps(r *Report, only map[string]bool) {
 		if len(names) > 1 {
 			slices.Sort(names)
 			r.Withheld = append(r.Withheld, Collision{
-				Name: hostText(label + s.defs[0].origin), Kind: ApplicationLabel, Names: names,
+				Name: hostText(label + s.defs[0].origin), Kind: ApplicationLabel, Count: len(names), Names: names,
 			})
 		}
 	}

@@ -415,12 +415,13 @@ func (t *txn) touched(old *Set) []zoneName {
 		if old.appShared(h.app()) != t.s.appShared(h.app()) {
 			return nil
 		}
-		// Whether a name has one claimant decides on what else those show.
-		for _, s := range [...]*Set{old, t.s} {
-			n := s.fwd.find([]byte(h.name()))
-			if len(n.claims) <= 4 {
-				continue
-			}
+		// Whether a qualified name is somebody's decides on what else its
+		// claimants show.
+		before, after := old.fwd.find([]byte(h.name())), t.s.fwd.find([]byte(h.name()))
+		if old.tooMany(before) == t.s.tooMany(after) {
+			continue
+		}
+		for s, n := range map[*Set]node{old: before, t.s: after} {
 			for h := range s.claimants(n) {
 				if h.wildcard() {
 					list = append(list, zoneName{0, "\x01*" + h.name()})

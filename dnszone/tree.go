@@ -468,15 +468,21 @@ func (e *editor) edited(was node, ops []op) (claims, data []byte) {
 	if gone != nil {
 		nums = slices.DeleteFunc(nums, func(n uint32) bool { return gone[n] })
 	}
+	few := len(ops)*8 < len(nums)
 	for _, o := range ops {
-		if o.action == claim {
+		switch {
+		case o.action != claim:
+		case few: // what is there stays in order
+			i, _ := slices.BinarySearchFunc(nums, o.host, e.order)
+			nums = slices.Insert(nums, i, o.host)
+		default:
 			nums = append(nums, o.host)
 		}
 	}
-	if len(nums) > 1 {
+	if !few && len(nums) > 1 {
 		slices.SortFunc(nums, e.order)
-		nums = slices.Compact(nums)
 	}
+	nums = slices.Compact(nums)
 	e.nums, e.claims = nums, e.claims[:0]
 	for _, n := range nums {
 		e.claims = binary.LittleEndian.AppendUint32(e.claims, n)
