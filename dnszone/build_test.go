@@ -188,10 +188,10 @@ func TestCollisions(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []dnszone.Collision{
 		{Name: "7.0.0.10.in-addr.arpa", Kind: dnszone.Address, Count: 2, Hosts: []string{"b2", "b3"}, Names: []string{"mail.blog.apn", "smtp.blog.apn"}},
-		{Name: "crm.apn", Kind: dnszone.ApplicationLabel, Count: 2, Names: []string{"CRM", "crm"}},
+		{Name: "crm.apn", Kind: dnszone.ApplicationLabel, Count: 2, Hosts: []string{}, Names: []string{"CRM", "crm"}},
 		{Name: "db.apn", Kind: dnszone.ShortName, Count: 2, Hosts: []string{"b1", "s1"}, Names: []string{"db.blog.apn", "db.shop.apn"}},
-		{Name: "web.apn", Kind: dnszone.ShortName, Count: 2, Hosts: []string{"s2", "s3"}},
-		{Name: "web.shop.apn", Kind: dnszone.QualifiedName, Count: 2, Hosts: []string{"s2", "s3"}},
+		{Name: "web.apn", Kind: dnszone.ShortName, Count: 2, Hosts: []string{"s2", "s3"}, Names: []string{}},
+		{Name: "web.shop.apn", Kind: dnszone.QualifiedName, Count: 2, Hosts: []string{"s2", "s3"}, Names: []string{}},
 	}, report.Withheld)
 	for id, want := range map[string][]string{
 		"s1": {"db.shop.apn"}, "b1": {"db.blog.apn"}, "s2": nil, "s3": nil,

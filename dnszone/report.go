@@ -25,11 +25,11 @@ type Collision struct {
 	// Count is how many hosts want it, or applications.
 	Count int `json:"count"`
 	// Hosts are the IDs of those who want it, sorted: all, or the 1000 whose
-	// qualified names come first. Nil for ApplicationLabel.
-	Hosts []string `json:"hosts,omitempty"`
+	// qualified names come first. Empty for ApplicationLabel.
+	Hosts []string `json:"hosts"`
 	// Names are the qualified names that lead to these hosts, sorted; for
 	// ApplicationLabel those of the applications as given.
-	Names []string `json:"names,omitempty"`
+	Names []string `json:"names"`
 }
 
 // A CollisionKind says what several hosts want at once.
@@ -143,7 +143,10 @@ func (s *Set) reportName(r *Report, z int, rel []byte, n node) {
 	if len(n.claims) <= 4 || bytes.HasPrefix(rel, []byte("\x01*")) || !s.withheld(z, rel, n) {
 		return
 	}
-	c := Collision{Name: hostText(string(rel) + s.defs[z].origin), Kind: Address, Count: len(n.claims) / 4}
+	c := Collision{
+		Name: hostText(string(rel) + s.defs[z].origin), Kind: Address, Count: len(n.claims) / 4,
+		Hosts: []string{}, Names: []string{},
+	}
 	if z < s.forward {
 		c.Kind = QualifiedName
 		if len(parent(rel)) == 0 {
@@ -158,9 +161,6 @@ func (s *Set) reportName(r *Report, z int, rel []byte, n node) {
 		if !s.blocked(h) {
 			c.Names = append(c.Names, hostText(h.name()+s.defs[0].origin))
 		}
-	}
-	if c.Kind == QualifiedName {
-		c.Names = nil
 	}
 	slices.Sort(c.Hosts)
 	slices.Sort(c.Names)
@@ -185,7 +185,7 @@ func (s *Set) reportApps(r *Report, only map[string]bool) {
 		if len(names) > 1 {
 			slices.Sort(names)
 			r.Withheld = append(r.Withheld, Collision{
-				Name: hostText(label + s.defs[0].origin), Kind: ApplicationLabel, Count: len(names), Names: names,
+				Name: hostText(label + s.defs[0].origin), Kind: ApplicationLabel, Count: len(names), Hosts: []string{}, Names: names,
 			})
 		}
 	}
