@@ -88,8 +88,8 @@ func (e *CollisionError) Error() string {
 	}
 	more := ""
 	if len(who) > 4 {
+		more = fmt.Sprintf(" and %d more", len(who)-4+e.More)
 		who = who[:4]
-		more = fmt.Sprintf(" and %d more", e.Count-4)
 	}
 	return fmt.Sprintf("dnszone: %s %q: wanted by %s%s", e.Kind, e.Name, strings.Join(who, ", "), more)
 }

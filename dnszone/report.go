@@ -22,14 +22,14 @@ type Report struct {
 type Collision struct {
 	Name string        `json:"name"` // below the first suffix, without the final dot
 	Kind CollisionKind `json:"kind"`
-	// Count is how many hosts want it, or applications.
-	Count int `json:"count"`
 	// Hosts are the IDs of those who want it, sorted: all, or the 1000 whose
 	// qualified names come first. Empty for ApplicationLabel.
 	Hosts []string `json:"hosts"`
 	// Names are the qualified names that lead to these hosts, sorted; for
 	// ApplicationLabel those of the applications as given.
 	Names []string `json:"names"`
+	// More is how many hosts want it besides those listed.
+	More int `json:"more,omitempty"`
 }
 
 // A CollisionKind says what several hosts want at once.
@@ -144,8 +144,8 @@ func (s *Set) reportName(r *Report, z int, rel []byte, n node) {
 		return
 	}
 	c := Collision{
-		Name: hostText(string(rel) + s.defs[z].origin), Kind: Address, Count: len(n.claims) / 4,
-		Hosts: []string{}, Names: []string{},
+		Name: hostText(string(rel) + s.defs[z].origin), Kind: Address,
+		Hosts: []string{}, Names: []string{}, More: max(0, len(n.claims)/4-maxReported),
 	}
 	if z < s.forward {
 		c.Kind = QualifiedName
@@ -185,7 +185,7 @@ func (s *Set) reportApps(r *Report, only map[string]bool) {
 		if len(names) > 1 {
 			slices.Sort(names)
 			r.Withheld = append(r.Withheld, Collision{
-				Name: hostText(label + s.defs[0].origin), Kind: ApplicationLabel, Count: len(names), Hosts: []string{}, Names: names,
+				Name: hostText(label + s.defs[0].origin), Kind: ApplicationLabel, Hosts: []string{}, Names: names,
 			})
 		}
 	}
