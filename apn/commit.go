@@ -230,6 +230,9 @@ func (n *Network) decide(cmds []*command) (*decided, error) {
 		full := len(d.writes) > 0 && len(d.writes)+len(t.writes) > batchRows
 		if err != nil || cmd.plan != nil || full {
 			n.undo(t.undone)
+			if n.pool == nil {
+				return nil, fmt.Errorf("%w: the address pool is rebuilt", ErrUnavailable)
+			}
 			if full && err == nil {
 				d.rest = cmds[i:]
 				return d, nil
@@ -377,6 +380,9 @@ func (n *Network) landed() uint64 {
 // undo takes decisions out of the pool again. If that fails the pool is not what
 // the rows say, so the next refresh builds it anew.
 func (n *Network) undo(changes []ipam.Change) {
+	if n.pool == nil {
+		return // given up earlier in the batch
+	}
 	for _, c := range slices.Backward(changes) {
 		if err := n.pool.Apply(c.Inverse()); err != nil {
 			n.ctl.log.Error("address pool is rebuilt", "network", n.name, "error", err)

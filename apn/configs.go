@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/apnkit/apnkit/keys"
 	"github.com/apnkit/apnkit/render"
@@ -31,9 +32,8 @@ func (n *Network) DeviceConfig(ctx context.Context, member, device string) (*ren
 
 // HandOut gives the config of a device and its fingerprint, which
 // [render.Options] takes, to use, and records that it was handed out once use
-// has returned nil. What use made of the config must not reach
-// anybody if HandOut returns an error: then nothing was recorded. use is called
-// once.
+// has returned nil. What use made of the config must not reach anybody if
+// HandOut returns an error: then nothing was recorded. use is called once.
 func (n *Network) HandOut(ctx context.Context, member, device string, use func(*render.Config, render.Fingerprint) error) error {
 	return n.handOut(ctx, member, device, func(c *shownConfig, cfg *render.Config) error {
 		return use(cfg, c.fingerprint)
@@ -45,7 +45,7 @@ func (n *Network) HandOut(ctx context.Context, member, device string, use func(*
 // without access has none.
 func (n *Network) HandOutApps(ctx context.Context, member, device string, use func([]*render.Config) error) error {
 	return n.handOut(ctx, member, device, func(c *shownConfig, cfg *render.Config) error {
-		configs := splitConfig(n.name, cfg, c.apps)
+		configs := splitConfig(n.name, cfg, c.peers)
 		for _, part := range configs {
 			c.row.Parts = append(c.row.Parts, part.Fingerprint().String())
 		}
@@ -53,15 +53,18 @@ func (n *Network) HandOutApps(ctx context.Context, member, device string, use fu
 	})
 }
 
-// splitConfig returns a config per app. apps holds the app of each peer.
-func splitConfig(network string, cfg *render.Config, apps []string) []*render.Config {
+// splitConfig returns a config per app. lines are those of the peers, in their
+// order, and begin with the app.
+func splitConfig(network string, cfg *render.Config, lines []string) []*render.Config {
 	var configs []*render.Config
+	last := ""
 	for i, p := range cfg.Peers {
-		if i == 0 || apps[i] != apps[i-1] {
-			configs = append(configs, &render.Config{Name: network + "-" + apps[i], Interface: cfg.Interface})
+		if app, _, _ := strings.Cut(lines[i], "/"); i == 0 || app != last {
+			configs = append(configs, &render.Config{Name: network + "-" + app, Interface: cfg.Interface})
+			last = app
 		}
-		last := configs[len(configs)-1]
-		last.Peers = append(last.Peers, p)
+		config := configs[len(configs)-1]
+		config.Peers = append(config.Peers, p)
 	}
 	return configs
 }
@@ -135,7 +138,7 @@ func (s *state) deviceConfig(network, member, device string, ring *keys.Ring) (*
 		size += s.count(srvKey(app, ""))
 	}
 	// Thousands of peers share a few allocations.
-	cfg.Peers, shown.apps = make([]render.Peer, 0, size), make([]string, 0, size)
+	cfg.Peers = make([]render.Peer, 0, size)
 	prefixes, lines, ends := make([]netip.Prefix, 0, 2*size), make([]byte, 0, 96*size), make([]int, 0, size)
 	for p := range s.reachedBy(member) {
 		first := len(prefixes)
@@ -144,7 +147,6 @@ func (s *state) deviceConfig(network, member, device string, ring *keys.Ring) (*
 			Name: p.name(), PublicKey: p.key.pub, PresharedKey: net.preshared(ring, k.pub, p.key.pub),
 			AllowedIPs: slices.Clip(prefixes[first:]), Endpoint: p.end, Keepalive: net.keepalive(),
 		})
-		shown.apps = append(shown.apps, p.app())
 		lines = p.appendLine(lines)
 		ends = append(ends, len(lines))
 	}

@@ -54,7 +54,7 @@ type Reason struct {
 // shownConfig is a hand-out on its way into rows.
 type shownConfig struct {
 	row         handRow
-	peers, apps []string // line and app of each peer
+	peers       []string // the line of each peer
 	fingerprint render.Fingerprint
 }
 
