@@ -2,34 +2,51 @@ package apn
 
 import (
 	"context"
+	"errors"
 	"iter"
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"go4.org/netipx"
 
 	"github.com/apnkit/apnkit/apn/netmap"
+	"github.com/apnkit/apnkit/ipam"
 	"github.com/apnkit/apnkit/lease"
 )
 
-// ServerMap returns all that a server may know: its interface, its peers, who
-// may send to its port, and the names of its peers.
-func (n *Network) ServerMap(_ context.Context, app, server string) (*netmap.Map, error) {
-	m, err := n.serverMap(app, server)
+// AppMap returns all that the servers of an app may know, as one document for
+// all of them: peers, who may send to their port, and names. It is the same on
+// every replica that shows the same revision.
+func (n *Network) AppMap(_ context.Context, app string) (*netmap.Map, error) {
+	m, err := n.appMap(app)
 	if err != nil {
-		return nil, &Error{Op: "server map", Object: app + "/" + server, Err: err}
+		return nil, &Error{Op: "app map", Object: app, Err: err}
 	}
 	return m, nil
 }
 
-func (n *Network) serverMap(app, server string) (*netmap.Map, error) {
+// ServerMap returns what one server does with the [Network.AppMap] of its app.
+func (n *Network) ServerMap(_ context.Context, app, server string) (*netmap.Config, error) {
+	m, err := n.appMap(app)
+	var c *netmap.Config
+	if err == nil {
+		c, err = m.For(netmap.ServerID(app, server))
+	}
+	if errors.Is(err, netmap.ErrForeign) {
+		err = ErrNotFound
+	}
+	if err != nil {
+		return nil, &Error{Op: "server map", Object: app + "/" + server, Err: err}
+	}
+	return c, nil
+}
+
+func (n *Network) appMap(app string) (*netmap.Map, error) {
 	s := n.view()
-	key := srvKey(app, server)
-	r, ok := find[*srvRow](s, key)
-	k, has := find[*keyRow](s, keyKey(key))
-	if !ok || !has {
-		return nil, ErrNotFound
+	if _, ok := find[*appRow](s, appKey(app)); !ok {
+		return nil, notFound("app")
 	}
 	zone, err := n.zoneOf(s)
 	if err != nil {
@@ -37,42 +54,39 @@ func (n *Network) serverMap(app, server string) (*netmap.Map, error) {
 	}
 	net := s.net()
 	m := &netmap.Map{
-		Format: netmap.Format, Network: n.name, App: app, Server: server,
-		Epoch: net.Epoch, Revision: uint64(s.rev),
-		Interface: netmap.Interface{
-			PublicKey: k.pub, KeyGen: k.Gen, Addresses: slices.Clone(r.Addrs), ListenPort: net.Port,
-			Routes: s.routes(app),
-		},
-		Openings: lease.OpeningsOf(s.leasesOf(app), s.rulesOf(app), n.ctl.now()),
-		Names:    netmap.Names{Suffix: net.Suffix, Serial: zone.Serial()},
+		Format: netmap.Format, Network: n.name, App: app, Epoch: net.Epoch, Revision: uint64(s.rev),
+		ListenPort: net.Port, Suffix: net.Suffix, Routes: s.routes(app), Openings: s.openings(app),
 	}
-	known := func(id string, addrs []netip.Addr) {
-		for _, name := range zone.Names(id) {
-			m.Names.Hosts = append(m.Names.Hosts, netmap.Host{Name: strings.TrimSuffix(name, "."), Addrs: slices.Clone(addrs)})
-		}
-	}
-	known(app+"/"+server, r.Addrs)
-	for p := range s.linkedTo(app, server) {
-		m.Peers = append(m.Peers, p.netmap(preSrv, net))
-		known(p.id, p.addr)
+	if net.PSK {
+		m.Preshared = uint64(net.PSKEpoch) + 1
 	}
 	for p := range s.devicesInto(app) {
 		m.Peers = append(m.Peers, p.netmap(preDev, net))
 	}
+	for p := range s.linkedTo(app, "") {
+		peer := p.netmap(preSrv, net)
+		peer.Names = zone.Names(p.id)
+		for i, name := range peer.Names {
+			peer.Names[i] = strings.TrimSuffix(name, ".")
+		}
+		m.Peers = append(m.Peers, peer)
+	}
 	slices.SortFunc(m.Peers, func(a, b netmap.Peer) int { return strings.Compare(a.ID, b.ID) })
-	slices.SortFunc(m.Names.Hosts, func(a, b netmap.Host) int { return strings.Compare(a.Name, b.Name) })
 	return m, nil
 }
 
 func (p *peer) netmap(prefix string, net *netRow) netmap.Peer {
-	out := netmap.Peer{ID: prefix + p.id, Name: p.name(), PublicKey: p.key.pub, AllowedIPs: hosts(p.addr)}
+	out := netmap.Peer{
+		ID: prefix + p.id, Name: p.name(), PublicKey: p.key.pub, KeyGen: p.key.Gen, AllowedIPs: hosts(p.addr),
+	}
 	if !p.end.IsZero() {
 		out.Endpoint, out.Keepalive = p.end.String(), net.keepalive()
 	}
 	return out
 }
 
-// routes returns the prefixes that an app's servers reach, merged.
+// routes returns the prefixes that an app's servers reach, merged: the subnets
+// of apps, and the range of the devices if any of them reaches the app.
 func (s *state) routes(app string) []netip.Prefix {
 	var b netipx.IPSetBuilder
 	for other, r := range under[*appRow](s, preApp) {
@@ -82,10 +96,11 @@ func (s *state) routes(app string) []netip.Prefix {
 			}
 		}
 	}
-	for p := range s.devicesInto(app) {
-		for _, a := range p.addr {
-			b.Add(a)
+	for range s.devicesInto(app) {
+		for _, p := range s.deviceRanges() {
+			b.AddPrefix(p)
 		}
+		break
 	}
 	set, err := b.IPSet()
 	if err != nil { // only for invalid prefixes, which the pool refuses
@@ -94,14 +109,44 @@ func (s *state) routes(app string) []netip.Prefix {
 	return set.Prefixes()
 }
 
-func (s *state) leasesOf(app string) iter.Seq[lease.Lease] {
-	return func(yield func(lease.Lease) bool) {
-		for _, r := range under[*leaseRow](s, preLse+app+"/") {
-			if !yield(r.Lease) {
-				return
+// deviceRanges returns the prefixes that devices have addresses in.
+func (s *state) deviceRanges() []netip.Prefix {
+	var list []netip.Prefix
+	pool := s.net().Pool
+	for _, r := range under[*addrRow](s, preAddr) {
+		if !r.IsRange() || r.App != devicePool || !r.Released.IsZero() {
+			continue
+		}
+		list = append(list, r.Prefix)
+		if pool.V6 != ipam.Derived || !r.Prefix.Addr().Is4() {
+			continue
+		}
+		for _, base := range pool.Prefixes { // the first that is IPv6
+			if six, err := ipam.Derive6(base, r.Prefix.Addr()); err == nil {
+				list = append(list, netip.PrefixFrom(six, 96+r.Prefix.Bits()))
+				break
 			}
 		}
 	}
+	return list
+}
+
+// openings returns who may send to the port of an app's servers. Leases that
+// have ended stay until they are swept, so that a revision always says the same.
+func (s *state) openings(app string) netmap.Openings {
+	last := map[netip.Prefix]*leaseRow{}
+	for _, r := range under[*leaseRow](s, preLse+app+"/") {
+		if have, ok := last[r.Source]; !ok || r.ExpiresAt.After(have.ExpiresAt) {
+			last[r.Source] = r
+		}
+	}
+	var o netmap.Openings
+	for source, r := range last {
+		o.Leases = append(o.Leases, netmap.Opening{Source: source, IssuedAt: r.IssuedAt, ExpiresAt: r.ExpiresAt})
+	}
+	slices.SortFunc(o.Leases, func(a, b netmap.Opening) int { return a.Source.Compare(b.Source) })
+	o.Permanent = lease.OpeningsOf(nil, s.rulesOf(app), time.Time{}).Permanent
+	return o
 }
 
 func (s *state) rulesOf(app string) iter.Seq[lease.Rule] {
