@@ -10,7 +10,8 @@
 //	PruneFile    forget the old key, once no backup needs it
 //
 // Keep the file off the volume and out of the backup that hold the database:
-// together they are plaintext. A systemd credential is a good place.
+// together they are plaintext. A systemd credential is a good place: with
+// LoadCredential=kek:FILE the service opens $CREDENTIALS_DIRECTORY/kek.
 //
 // A passphrase hides the key from a backup of the file, not from the machine
 // that reads the passphrase. It comes from a terminal or from a file of its own

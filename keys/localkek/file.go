@@ -27,9 +27,9 @@ type FileOptions struct {
 	// there are any; PruneFile keeps them. Empty means none.
 	InUse []string
 
-	// GroupRead accepts a file that its group may read. systemd grants a service
-	// with User= its credentials by an ACL, which shows as a group bit. False
-	// refuses it.
+	// GroupRead accepts a file that its group may read. False refuses it, save
+	// for a systemd credential: a file right in $CREDENTIALS_DIRECTORY. A service
+	// with User= is granted those by an ACL, which shows as a group bit.
 	GroupRead bool
 }
 
@@ -220,12 +220,20 @@ func replace(dir *os.File, path string, data []byte) error {
 	return syncDir(dir)
 }
 
+// isCredential reports whether path is in the folder of this service's credentials,
+// in which systemd alone writes (systemd.exec(5), CREDENTIALS_DIRECTORY).
+func isCredential(path string) bool {
+	dir := os.Getenv("CREDENTIALS_DIRECTORY")
+	abs, err := filepath.Abs(path)
+	return err == nil && filepath.IsAbs(dir) && filepath.Dir(abs) == filepath.Clean(dir)
+}
+
 // readSecure reads a small file that nobody else could have read or replaced.
 func readSecure(path string, groupRead bool) (data []byte, err error) {
 	if err := checkDir(filepath.Dir(path)); err != nil {
 		return nil, err
 	}
-	f, err := openSecure(path, groupRead)
+	f, err := openSecure(path, groupRead || isCredential(path))
 	if err != nil {
 		return nil, err
 	}

@@ -84,6 +84,63 @@ func TestInsecure(t *testing.T) {
 	}
 }
 
+func TestCredential(t *testing.T) { // not parallel: it sets a variable
+	dir := t.TempDir()
+	require.NoError(t, os.Mkdir(filepath.Join(dir, "below"), 0o700))
+	elsewhere := t.TempDir()
+	tests := []struct {
+		name string
+		dir  string // CREDENTIALS_DIRECTORY
+		path string
+		mode fs.FileMode
+		ok   bool
+	}{
+		{name: "0440", dir: dir, path: dir + "/kek", mode: 0o440, ok: true},
+		{name: "0440, other spelling", dir: dir + "/", path: dir + "/below/../kek", mode: 0o440, ok: true},
+		{name: "0400", dir: dir, path: dir + "/kek", mode: 0o400, ok: true},
+		{name: "0460", dir: dir, path: dir + "/kek", mode: 0o460},
+		{name: "0444", dir: dir, path: dir + "/kek", mode: 0o444},
+		{name: "in a folder below", dir: dir, path: dir + "/below/kek", mode: 0o440},
+		{name: "elsewhere", dir: dir, path: elsewhere + "/kek", mode: 0o440},
+		{name: "relative folder", dir: "..", path: dir + "/kek", mode: 0o440},
+		{name: "no credentials", dir: "", path: dir + "/kek", mode: 0o440},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Setenv("CREDENTIALS_DIRECTORY", tt.dir)
+			_, err := localkek.CreateFile(tt.path, nil)
+			require.NoError(t, err)
+			t.Cleanup(func() { require.NoError(t, os.Remove(tt.path)) })
+			require.NoError(t, os.Chmod(tt.path, tt.mode))
+			_, err = localkek.OpenFile(tt.path, nil)
+			if !tt.ok {
+				require.ErrorIs(t, err, localkek.ErrInsecureFile)
+				return
+			}
+			require.NoError(t, err)
+			pass, err := localkek.ReadPassphrase(tt.path, nil)
+			require.NoError(t, err)
+			require.NotEmpty(t, pass)
+		})
+	}
+
+	t.Run("symbolic link", func(t *testing.T) {
+		t.Setenv("CREDENTIALS_DIRECTORY", dir)
+		_, err := localkek.CreateFile(elsewhere+"/kek", nil)
+		require.NoError(t, err)
+		require.NoError(t, os.Symlink(elsewhere+"/kek", dir+"/kek"))
+		_, err = localkek.OpenFile(dir+"/kek", nil)
+		require.ErrorIs(t, err, localkek.ErrInsecureFile)
+	})
+	t.Run("another owner", func(t *testing.T) {
+		t.Setenv("CREDENTIALS_DIRECTORY", elsewhere)
+		require.NoError(t, os.Chmod(elsewhere+"/kek", 0o440))
+		chown(t, elsewhere+"/kek")
+		_, err := localkek.OpenFile(elsewhere+"/kek", nil)
+		require.ErrorIs(t, err, localkek.ErrInsecureFile)
+	})
+}
+
 func chmod(mode fs.FileMode) func(*testing.T, string) {
 	return func(t *testing.T, path string) {
 		t.Helper()
