@@ -1,0 +1,227 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/apnkit/apnkit/apn/store"
+)
+
+const (
+	// Who raises the revision holds the space until the transaction ends. Both
+	// statements look again at a row for which they had to wait.
+	raiseAt = `UPDATE apn_space SET rev = rev + 1 WHERE id = $1 AND rev = $2 RETURNING rev`
+	// $2 is 0, or less for any revision.
+	raise = `INSERT INTO apn_space (id, rev) VALUES ($1, 1) ON CONFLICT (id)
+	DO UPDATE SET rev = apn_space.rev + 1 WHERE apn_space.rev = $2 OR $2 < 0 RETURNING rev`
+	lower = `UPDATE apn_space SET rev = rev - 1 WHERE id = $1`
+
+	replace = ` ON CONFLICT (space, key) DO UPDATE SET rev = excluded.rev, val = excluded.val, sum = excluded.sum`
+)
+
+// Commit implements [store.Store].
+func (s *Store) Commit(ctx context.Context, space string, b store.Batch) (rev store.Rev, err error) {
+	if err = s.usable(ctx); err == nil {
+		err = valid(space, b)
+	}
+	switch {
+	case err != nil:
+	case s.one && len(b.Checks) == 0 && 3*len(b.Writes) <= most:
+		rev, err = commitOnce(ctx, s.db, space, b)
+	default:
+		err = s.transact(ctx, func(ctx context.Context, q querier) (err error) {
+			rev, err = commit(ctx, q, space, b)
+			return err
+		})
+	}
+	if sqlState(err, "40001", "40P01") { // the server has rolled it back
+		err = fmt.Errorf("%w: %w", store.ErrConflict, err)
+	}
+	switch {
+	case err == nil:
+		s.commits.Add(1)
+		s.announce(space, rev)
+		return rev, nil
+	case errors.Is(err, store.ErrConflict):
+		s.conflicts.Add(1)
+	default:
+		s.failures.Add(1)
+	}
+	return 0, failed(ctx, err, "commit to %q", space)
+}
+
+// transact runs do in a transaction of its own.
+func (s *Store) transact(ctx context.Context, do func(context.Context, querier) error) (err error) {
+	c, err := s.writer.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, c.Close()) }()
+	if s.local {
+		ctx = context.WithoutCancel(ctx) // takes no longer than to roll back
+	}
+	if _, err = c.ExecContext(ctx, s.begin); err != nil {
+		return err
+	}
+	if err = do(ctx, c); err == nil {
+		_, err = c.ExecContext(ctx, "COMMIT")
+	}
+	if err != nil {
+		if _, fail := c.ExecContext(context.WithoutCancel(ctx), "ROLLBACK"); fail != nil {
+			_ = c.Raw(func(any) error { return driver.ErrBadConn }) // nobody else gets it
+		}
+	}
+	return err
+}
+
+// commit does b inside a transaction. If it returns a conflict and a revision,
+// the space was raised to it.
+func commit(ctx context.Context, q querier, space string, b store.Batch) (store.Rev, error) {
+	var rev int64
+	query, args := raised(space, b.At)
+	if err := q.QueryRowContext(ctx, query, args...).Scan(&rev); err != nil {
+		return 0, conflict(err, b.At)
+	}
+	// A statement after the one that waited for the space: it sees what the
+	// others wrote.
+	for keys := range slices.Chunk(slices.Sorted(maps.Keys(b.Checks)), most) {
+		if err := check(ctx, q, space, b.Checks, keys); err != nil {
+			return store.Rev(rev), err //nolint:gosec // counts up from 1
+		}
+	}
+	for writes := range slices.Chunk(b.Writes, 1000) {
+		query := strings.Builder{}
+		query.WriteString(`INSERT INTO apn_kv (space, rev, key, val, sum) VALUES `)
+		args := []any{space, rev}
+		for i, w := range writes {
+			if i > 0 {
+				query.WriteString(", ")
+			}
+			fmt.Fprintf(&query, "($1, $2, $%d, $%d, $%d)", len(args)+1, len(args)+2, len(args)+3)
+			args = append(args, w.Key, nullable(w.Value), sum(space, w.Key, w.Value))
+		}
+		query.WriteString(replace)
+		if _, err := q.ExecContext(ctx, query.String(), args...); err != nil {
+			return 0, err
+		}
+	}
+	return store.Rev(rev), nil //nolint:gosec // counts up from 1
+}
+
+// commitOnce does b, which has no Checks, in one statement. PostgreSQL only.
+func commitOnce(ctx context.Context, q querier, space string, b store.Batch) (store.Rev, error) {
+	query, args := raised(space, b.At)
+	if len(b.Writes) > 0 {
+		var rows strings.Builder
+		for i, w := range b.Writes {
+			if i > 0 {
+				rows.WriteString(", ")
+			}
+			fmt.Fprintf(&rows, "($%d::text, $%d::bytea, $%d::bigint)", len(args)+1, len(args)+2, len(args)+3)
+			args = append(args, w.Key, nullable(w.Value), sum(space, w.Key, w.Value))
+		}
+		query = `WITH s AS (` + query + `), w AS (INSERT INTO apn_kv (space, rev, key, val, sum)
+			SELECT $1, s.rev, t.key, t.val, t.sum FROM s, (VALUES ` + rows.String() + `) t(key, val, sum)` + replace + `)
+			SELECT rev FROM s`
+	}
+	var rev int64
+	err := q.QueryRowContext(ctx, query, args...).Scan(&rev)
+	return store.Rev(rev), conflict(err, b.At) //nolint:gosec // counts up from 1
+}
+
+// raised returns the statement that raises the revision, if it is at.
+func raised(space string, at *store.Rev) (query string, args []any) {
+	switch {
+	case at == nil:
+		return raise, []any{space, int64(-1)}
+	case *at == 0:
+		return raise, []any{space, int64(0)}
+	default:
+		return raiseAt, []any{space, number(*at)}
+	}
+}
+
+// conflict explains that no row was raised.
+func conflict(err error, at *store.Rev) error {
+	if errors.Is(err, sql.ErrNoRows) && at != nil {
+		err = fmt.Errorf("not at revision %d: %w", *at, store.ErrConflict)
+	}
+	return err
+}
+
+func check(ctx context.Context, q querier, space string, checks map[string]store.Rev, keys []string) (err error) {
+	rows, err := q.QueryContext(ctx, `SELECT key, rev FROM apn_kv WHERE space = $1 AND val IS NOT NULL AND key IN (`+list(2, len(keys))+`)`,
+		append([]any{space}, anys(keys)...)...)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	have := map[string]store.Rev{}
+	for rows.Next() {
+		var key string
+		var rev int64
+		if err := rows.Scan(&key, &rev); err != nil {
+			return err
+		}
+		have[key] = store.Rev(rev) //nolint:gosec // none is below 0
+	}
+	if err := rows.Err(); err != nil {
+		return err
+	}
+	for _, key := range keys {
+		if have[key] != checks[key] {
+			return fmt.Errorf("row %q has revision %d, not %d: %w", key, have[key], checks[key], store.ErrConflict)
+		}
+	}
+	return nil
+}
+
+// valid refuses what an engine would refuse half way, or lose from sight.
+func valid(space string, b store.Batch) error {
+	if err := validName(space); err != nil {
+		return fmt.Errorf("name of the space: %w", err)
+	}
+	for _, w := range b.Writes {
+		if err := validName(w.Key); err != nil {
+			return fmt.Errorf("key %q: %w", w.Key, err)
+		}
+	}
+	return nil
+}
+
+func validName(s string) error {
+	if s == "" || len(s) > store.MaxKey {
+		return fmt.Errorf("%d bytes, want 1 to %d", len(s), store.MaxKey)
+	}
+	for i := range len(s) {
+		if s[i] < 0x20 || s[i] > 0x7e {
+			return fmt.Errorf("byte %#x is not printable ASCII", s[i])
+		}
+	}
+	return nil
+}
+
+// nullable keeps a deletion apart from an empty value in every driver.
+func nullable(value []byte) any {
+	if value == nil {
+		return nil
+	}
+	return value
+}
+
+// usable reports why the store cannot be used.
+func (s *Store) usable(ctx context.Context) error {
+	select {
+	case <-s.closed:
+		return fs.ErrClosed
+	default:
+		return ctx.Err()
+	}
+}

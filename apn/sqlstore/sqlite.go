@@ -1,0 +1,207 @@
+package sqlstore
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+func sqlite() dialect {
+	return dialect{
+		local:  true,
+		begin:  `BEGIN IMMEDIATE`,
+		lock:   `SELECT 1`, // begin is one
+		exists: `SELECT count(*) FROM sqlite_master WHERE name = 'apn_schema'`,
+		migrations: []string{`
+			CREATE TABLE apn_schema (version INTEGER NOT NULL) STRICT;
+			CREATE TABLE apn_space (
+				id TEXT PRIMARY KEY,
+				rev INTEGER NOT NULL,
+				floor INTEGER NOT NULL DEFAULT 0
+			) STRICT, WITHOUT ROWID;
+			CREATE TABLE apn_kv (
+				space TEXT,
+				key TEXT,
+				rev INTEGER NOT NULL,
+				val BLOB,
+				sum INTEGER NOT NULL,
+				PRIMARY KEY (space, key)
+			) STRICT, WITHOUT ROWID;
+			CREATE INDEX apn_kv_rev ON apn_kv (space, rev)`},
+	}
+}
+
+// OpenSQLite opens the SQLite file at path through a driver that the caller has
+// imported, for instance "sqlite" of modernc.org/sqlite. It creates the file
+// with mode 0600 if it is missing or empty; the folder must exist. opts may be
+// nil.
+//
+// The file is in WAL mode and synced by each commit. One connection writes, up
+// to four read.
+//
+// If the file is not one of this package, the error wraps [ErrForeign]; if the
+// tables are newer, [ErrNewer]; if it is broken, [ErrDamaged].
+func OpenSQLite(ctx context.Context, driver, path string, opts *Options) (*Store, error) {
+	var o Options
+	if opts != nil {
+		o = *opts
+	}
+	s, err := openSQLite(ctx, driver, path, o)
+	return s, failed(ctx, err, "open %s", path)
+}
+
+func openSQLite(ctx context.Context, driver, path string, o Options) (*Store, error) {
+	if err := touch(path); err != nil {
+		return nil, err
+	}
+	uri := "file:" + (&url.URL{Path: path}).EscapedPath()
+	found, err := sql.Open(driver, uri)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = found.Close() }() // gave its driver, and no connection
+	pool := func(n int, pragmas string) *sql.DB {
+		db := sql.OpenDB(connector{found.Driver(), uri, pragmas})
+		db.SetMaxOpenConns(n)
+		db.SetMaxIdleConns(n)
+		return db
+	}
+	s := &Store{
+		db:      pool(5, `PRAGMA busy_timeout = 10000; PRAGMA query_only = ON`), // one of them watches
+		writer:  pool(1, `PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA fullfsync = ON`),
+		dialect: sqlite(), poll: cmp.Or(o.Poll, 20*time.Millisecond),
+	}
+	err = s.inspect(ctx, o) // before anything is written
+	if err == nil {
+		err = s.synced(ctx)
+	}
+	if err == nil {
+		err = s.migrate(ctx)
+	}
+	if err != nil {
+		return nil, errors.Join(err, s.db.Close(), s.writer.Close())
+	}
+	return start(ctx, s, []func(context.Context){s.watch}, s.db, s.writer), nil
+}
+
+// touch creates a file for its owner only, durably.
+func touch(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600) //nolint:gosec // the caller's own path
+	if err != nil {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err == nil {
+		err = errors.Join(dir.Sync(), dir.Close())
+	}
+	return errors.Join(err, f.Close())
+}
+
+// connector opens connections that all have the same settings, whatever words
+// the driver has for them.
+type connector struct {
+	driver  driver.Driver
+	uri     string
+	pragmas string
+}
+
+// Connect implements [driver.Connector].
+func (c connector) Connect(ctx context.Context) (driver.Conn, error) {
+	conn, err := c.driver.Open(c.uri)
+	if err != nil {
+		return nil, err
+	}
+	e, ok := conn.(driver.ExecerContext)
+	if !ok {
+		return nil, errors.Join(errors.New("the driver has no ExecContext"), conn.Close())
+	}
+	if _, err := e.ExecContext(ctx, c.pragmas, nil); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return conn, nil
+}
+
+// Driver implements [driver.Connector].
+func (c connector) Driver() driver.Driver { return c.driver }
+
+// inspect looks at a file without changing it.
+func (s *Store) inspect(ctx context.Context, o Options) error {
+	version, err := s.version(ctx, s.db)
+	if err != nil {
+		return err
+	}
+	var tables int
+	if err := s.db.QueryRowContext(ctx, `SELECT count(*) FROM sqlite_master`).Scan(&tables); err != nil {
+		return err
+	}
+	if version == 0 && tables > 0 && !o.Shared {
+		return fmt.Errorf("%w: tables of another program", ErrForeign)
+	}
+	if version == 0 || o.NoCheck {
+		return nil
+	}
+	var verdict string
+	if err := s.db.QueryRowContext(ctx, `PRAGMA integrity_check(1)`).Scan(&verdict); err != nil {
+		return err
+	}
+	if verdict != "ok" {
+		return fmt.Errorf("%w: %s", ErrDamaged, verdict)
+	}
+	var lost int
+	err = s.db.QueryRowContext(ctx, `SELECT count(*) FROM apn_kv k LEFT JOIN apn_space s ON s.id = k.space
+		WHERE s.id IS NULL OR k.rev > s.rev OR k.rev < 1 OR s.floor > s.rev OR s.floor < 0`).Scan(&lost)
+	if err == nil && lost > 0 {
+		err = fmt.Errorf("%w: %d rows beyond the revision of their space", ErrDamaged, lost)
+	}
+	return err
+}
+
+// synced reads back what the writer was set to.
+func (s *Store) synced(ctx context.Context) error {
+	c, err := s.writer.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = c.Close() }()
+	var mode string
+	var level int
+	err = c.QueryRowContext(ctx, `PRAGMA journal_mode`).Scan(&mode)
+	if err == nil {
+		err = c.QueryRowContext(ctx, `PRAGMA synchronous`).Scan(&level)
+	}
+	if err == nil && (mode != "wal" || level < 2) {
+		err = fmt.Errorf("%w: journal_mode = %s, synchronous = %d", ErrForgetful, mode, level)
+	}
+	return err
+}
+
+// watch looks for commits of other processes. SQLite counts them for each
+// connection, so the same one asks each time.
+func (s *Store) watch(ctx context.Context) {
+	c, err := s.db.Conn(ctx)
+	if err != nil {
+		return // closed already
+	}
+	defer func() { _ = c.Close() }()
+	tick := time.NewTicker(s.poll)
+	defer tick.Stop()
+	for seen := int64(0); ; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		var version int64
+		if err := c.QueryRowContext(ctx, `PRAGMA data_version`).Scan(&version); err != nil || version != seen {
+			s.look(ctx)
+		}
+		seen = version
+	}
+}

@@ -1,0 +1,23 @@
+package sqlstore_test
+
+import (
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	_ "modernc.org/sqlite" // the driver "sqlite"
+
+	"github.com/apnkit/apnkit/apn/sqlstore"
+	"github.com/apnkit/apnkit/apn/store"
+	"github.com/apnkit/apnkit/apn/store/storetest"
+)
+
+func TestSQLite(t *testing.T) {
+	t.Parallel()
+	storetest.Run(t, func(tb testing.TB, dir string) store.Store {
+		tb.Helper()
+		st, err := sqlstore.OpenSQLite(tb.Context(), "sqlite", filepath.Join(dir, "rows.db"), nil)
+		require.NoError(tb, err)
+		return st // the kit closes it
+	}, nil)
+}
