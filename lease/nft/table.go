@@ -1,0 +1,189 @@
+//go:build linux
+
+package nft
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/google/nftables"
+	"golang.org/x/sys/unix"
+
+	"github.com/apnkit/apnkit/lease"
+)
+
+// Table is our table in the kernel. It implements [lease.Firewall] and is safe
+// for concurrent use. Nothing needs closing: without the process, the table
+// stays and leases end on time.
+type Table struct {
+	mu   sync.Mutex
+	opts Options
+	// have is what the kernel holds, if the generation of its ruleset is still
+	// gen. Zero: not known.
+	have lease.Openings
+	gen  uint32
+	// The leases of have were written when the wall clock said wall, and
+	// since then the monotonic clock has run for time.Since(mono).
+	wall, mono time.Time
+}
+
+// Open closes the port: it installs a table that lets nobody in, in place of any
+// that has its name.
+//
+// Errors wrap [ErrInvalid], [ErrPrivilege] or [ErrUnsupported] where one of
+// them is the reason.
+func Open(ctx context.Context, o Options) (*Table, error) {
+	t := &Table{opts: o}
+	err := t.opts.check()
+	if err == nil {
+		err = t.apply(ctx, lease.Openings{}, t.opts)
+	}
+	if err != nil {
+		return nil, failed("open", err)
+	}
+	return t, nil
+}
+
+// Apply implements [lease.Firewall]. What changes is one transaction: no packet
+// sees a part of it, and none that may pass before and after is lost.
+//
+// Openings that are in force already are not written again, unless somebody
+// else changed the ruleset since, or the clock and the kernel's timeouts no
+// longer agree: timeouts rest while the host sleeps. If somebody did, the table
+// is installed anew.
+//
+// A lease that has ended lets nobody in. One without an end, or of the wrong
+// form, is an [*OpeningError], and nothing changes.
+func (t *Table) Apply(ctx context.Context, o lease.Openings) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return failed("apply", t.apply(ctx, o, t.opts))
+}
+
+// Configure changes the port, the interface and the prefixes to those of o, and
+// keeps the openings. The Name and Namespace, Logger and Now of o are ignored.
+// It does nothing if nothing changes.
+func (t *Table) Configure(ctx context.Context, o Options) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	o.Name, o.Namespace, o.Logger, o.Now = t.opts.Name, t.opts.Namespace, t.opts.Logger, t.opts.Now
+	if err := o.check(); err != nil {
+		return failed("configure", err)
+	}
+	if o.equal(&t.opts) {
+		return nil
+	}
+	if err := t.apply(ctx, t.have, o); err != nil {
+		return failed("configure", err)
+	}
+	t.opts = o
+	return nil
+}
+
+// Remove deletes the table: the port is open to everybody. It is not an error
+// if there is none.
+func (t *Table) Remove(ctx context.Context) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if err := ctx.Err(); err != nil {
+		return failed("remove", err)
+	}
+	t.gen = 0
+	c, err := t.conn()
+	if err != nil {
+		return failed("remove", err)
+	}
+	table := t.opts.table()
+	c.AddTable(table) // so that there is one
+	c.DelTable(table)
+	return failed("remove", c.Flush())
+}
+
+// apply makes the kernel hold o under the rules of opts. The caller holds mu.
+func (t *Table) apply(ctx context.Context, o lease.Openings, opts Options) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	now := t.opts.Now()
+	want, err := normal(o, now)
+	if err != nil {
+		return err
+	}
+	gen, err := generation(t.opts.Namespace)
+	if err != nil {
+		return err
+	}
+	p := newPlan(t.have, want, now)
+	known := t.gen != 0 && t.gen == gen
+	if t.gen != 0 && !known {
+		t.opts.Logger.LogAttrs(ctx, levelChanged, "somebody else changed the ruleset: installing our table again")
+	}
+	known = known && opts.equal(&t.opts) && !t.drifted(now)
+	if known && p.empty() {
+		return nil
+	}
+	c, err := t.conn()
+	if err != nil {
+		return err
+	}
+	b := &batch{Conn: c, opts: &opts, now: now}
+	if known && p.small(len(want.Leases)) {
+		b.change(&p, want.Permanent)
+	} else {
+		b.replace(want)
+	}
+	t.gen = 0 // until it is certain
+	if err := b.flush(); err != nil {
+		return err
+	}
+	if !known || !p.small(len(want.Leases)) {
+		t.wall, t.mono = now, time.Now()
+	}
+	t.have = want
+	// If somebody else was between the two, the next Apply finds out.
+	if after, err := generation(t.opts.Namespace); err == nil && after == gen+1 {
+		t.gen = after
+	}
+	return nil
+}
+
+// drifted reports whether the clock has gone another way than the kernel's
+// timeouts since they were written: it was set, or the host slept.
+func (t *Table) drifted(now time.Time) bool {
+	drift := now.Sub(t.wall) - time.Since(t.mono)
+	return drift < -tolerance || drift > tolerance
+}
+
+const (
+	tolerance = 500 * time.Millisecond
+	patience  = 30 * time.Second // for 100,000 leases on a busy host
+)
+
+func (t *Table) conn() (*nftables.Conn, error) {
+	options := []nftables.ConnOption{nftables.WithSockOptions(prepare)}
+	if t.opts.Namespace != 0 {
+		options = append(options, nftables.WithNetNSFd(t.opts.Namespace))
+	}
+	return nftables.New(options...)
+}
+
+func (o *Options) table() *nftables.Table {
+	return &nftables.Table{Family: nftables.TableFamilyINet, Name: o.Name}
+}
+
+func failed(verb string, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
+		err = fmt.Errorf("%w (%w)", ErrPrivilege, err)
+	case errors.Is(err, unix.EPROTONOSUPPORT), errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.EAFNOSUPPORT):
+		err = fmt.Errorf("%w (%w)", ErrUnsupported, err)
+	}
+	return fmt.Errorf("nft: %s: %w", verb, err)
+}
+
+var _ lease.Firewall = (*Table)(nil)
