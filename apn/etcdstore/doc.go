@@ -1,0 +1,28 @@
+// Package etcdstore keeps apn's rows in an etcd cluster.
+//
+// [Open] connects by a URL, [New] works over a client that the caller has. The
+// [Store] is also a [store.Waiter] and a [store.Compactor]. Any number of
+// processes share one prefix. A commit is one etcd transaction, on the disks of
+// a majority of the members when it is acknowledged; reads are linearizable.
+//
+// etcd takes a limited number of writes and bytes in one transaction:
+// [Store.MaxWrites], [LimitError].
+//
+// # Keys
+//
+// NUL, which no name contains, ends the prefix and the name of a space.
+//
+//	prefix NUL "format"                  version of this layout
+//	prefix NUL "/" space NUL "r"         head: its ModRevision is the revision of the space
+//	prefix NUL "/" space NUL "k" key     value of a row
+//	prefix NUL "/" space NUL "l" before  the keys that a commit set, each with NUL behind it
+//	prefix NUL "/" space NUL "f"         revision up to which deletions are forgotten, decimal
+//
+// A commit does not know its own revision beforehand, so its log key is named
+// by the one before it, in 16 hexadecimal digits. The log grows by a key with
+// each commit, until [Store.Compact] cuts it.
+//
+// Revisions are those of the cluster. A snapshot that etcdctl restores keeps
+// them; rows that were copied key by key have others, and are refused as
+// damaged.
+package etcdstore
