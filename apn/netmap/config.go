@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/apnkit/apnkit/keys"
 )
@@ -47,7 +48,8 @@ type Named struct {
 }
 
 // For returns what the server with the given peer ID does with m, which has
-// passed [Map.Check]. If m has no such server, the error wraps [ErrForeign].
+// passed [Map.Check]. If m has no such server, or it is one of a linked app, the
+// error wraps [ErrForeign].
 //
 // The result shares memory with m; neither may be changed.
 //
@@ -55,7 +57,7 @@ type Named struct {
 // peer's addresses are among the gateway's AllowedIPs.
 func (m *Map) For(server string) (*Config, error) {
 	self, ok := m.Peer(server)
-	if !ok || !self.server() {
+	if !ok || !strings.HasPrefix(self.ID, ServerID(m.App, "")) {
 		return nil, fmt.Errorf("netmap: config of %q from revision %d: %w", server, m.Revision, ErrForeign)
 	}
 	c := &Config{
@@ -64,11 +66,18 @@ func (m *Map) For(server string) (*Config, error) {
 		Addresses: self.AllowedIPs, ListenPort: m.ListenPort, Routes: m.Routes, Openings: m.Openings, Suffix: m.Suffix,
 	}
 	behind := map[string][]netip.Prefix{} // by gateway
-	c.Peers = make([]Peer, 0, len(m.Peers))
+	c.Peers, c.Names = make([]Peer, 0, len(m.Peers)), make([]Named, 0, len(m.Peers))
+	addrs := make([]netip.Addr, 0, 2*len(m.Peers)) // cut into the lists of c.Names
 	for i := range m.Peers {
 		p := &m.Peers[i]
 		if len(p.Names) > 0 {
-			c.Names = append(c.Names, Named{ID: p.ID, Names: p.Names, Addrs: hosts(p.AllowedIPs)})
+			first := len(addrs)
+			for _, prefix := range p.AllowedIPs {
+				if prefix.IsSingleIP() {
+					addrs = append(addrs, prefix.Addr())
+				}
+			}
+			c.Names = append(c.Names, Named{ID: p.ID, Names: p.Names, Addrs: slices.Clip(addrs[first:])})
 		}
 		switch gateway := between(self, p); {
 		case p == self:
@@ -101,15 +110,4 @@ func between(self, p *Peer) string {
 		return ""
 	}
 	return p.Via
-}
-
-// hosts returns the prefixes of one address as addresses.
-func hosts(prefixes []netip.Prefix) []netip.Addr {
-	addrs := make([]netip.Addr, 0, len(prefixes))
-	for _, p := range prefixes {
-		if p.IsSingleIP() {
-			addrs = append(addrs, p.Addr())
-		}
-	}
-	return addrs
 }

@@ -62,6 +62,18 @@ func Diff(from, to *Signed) *Delta {
 	return d
 }
 
+// At returns d for a reader whose document has the content that d starts from,
+// under another revision of the same epoch (see [Signed.Content]). A from that
+// is not below d.To gives nil.
+func (d *Delta) At(from uint64) *Delta {
+	if from == 0 || from >= d.head.Revision || d.from == 0 {
+		return nil
+	}
+	moved := *d
+	moved.from = from
+	return &moved
+}
+
 // Apply returns the document that d makes of s, which may be nil if d is whole.
 // Only [Signed.Open] tells whether the result is genuine. If d does not follow
 // s, the error wraps [ErrBase].

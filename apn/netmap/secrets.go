@@ -69,7 +69,7 @@ func (s *Secrets) Seal(to []byte, b Sealing) (*Sealed, error) {
 	if err != nil {
 		return nil, fmt.Errorf("netmap: seal secrets for %s: %w", b.Server, err)
 	}
-	plain, err := json.Marshal(s.form())
+	plain, err := json.Marshal(s.form()) //nolint:gosec // sealed below
 	if err != nil {
 		return nil, fmt.Errorf("netmap: seal secrets for %s: %w", b.Server, err)
 	}
