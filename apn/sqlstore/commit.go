@@ -156,13 +156,13 @@ func conflict(err error, at *store.Rev) error {
 	return err
 }
 
-func check(ctx context.Context, q querier, space string, checks map[string]store.Rev, keys []string) (err error) {
+func check(ctx context.Context, q querier, space string, checks map[string]store.Rev, keys []string) error {
 	rows, err := q.QueryContext(ctx, `SELECT key, rev FROM apn_kv WHERE space = $1 AND val IS NOT NULL AND key IN (`+list(2, len(keys))+`)`,
 		append([]any{space}, anys(keys)...)...)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
+	defer func() { _ = rows.Close() }() // read to its end, or given up
 	have := map[string]store.Rev{}
 	for rows.Next() {
 		var key string

@@ -95,13 +95,16 @@ func openPostgres(ctx context.Context, db *sql.DB, opts *Options, own ...*sql.DB
 	}
 	s := &Store{db: db, writer: db, dialect: postgres(), poll: cmp.Or(o.Poll, 250*time.Millisecond)}
 	err := s.durable(ctx, o)
+	if err == nil && db.Stats().MaxOpenConnections == 1 {
+		err = errors.New("a pool of one connection, which listening would take")
+	}
 	if err == nil {
 		err = s.migrate(ctx)
 	}
 	if err != nil {
 		return nil, failed(ctx, err, "open postgres")
 	}
-	return start(ctx, s, []func(context.Context){s.listen, s.notify}, own...), nil
+	return start(ctx, s, own, s.listen, s.notify, s.watch), nil
 }
 
 // durable looks at the settings that a commit relies on.
@@ -128,15 +131,13 @@ func (s *Store) durable(ctx context.Context, o Options) error {
 // channel carries notes of commits: lines of a revision and its space.
 const channel = "apn_commit"
 
-// listen wakes waiters: at once for what it hears, and now and then for what it
-// may have missed.
+// listen wakes waiters for what it hears, on a connection of its own.
 func (s *Store) listen(ctx context.Context) {
 	for ctx.Err() == nil {
-		_ = s.hear(ctx) // no connection, or no more
+		_ = s.hear(ctx) // there is no connection, or no more
 		select {
 		case <-ctx.Done():
 		case <-time.After(s.poll):
-			s.look(ctx)
 		}
 	}
 }
@@ -147,32 +148,24 @@ func (s *Store) hear(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = c.Close() }() // in vain after ErrBadConn
+	defer func() { _ = c.Close() }() // Raw has closed it
 	return c.Raw(func(raw any) error {
 		std, ok := raw.(*stdlib.Conn)
 		if !ok {
-			return errors.New("not a connection of pgx")
+			return errors.ErrUnsupported
 		}
-		conn := std.Conn()
-		if _, err := conn.Exec(ctx, `LISTEN `+channel); err != nil {
+		if _, err := std.Conn().Exec(ctx, `LISTEN `+channel); err != nil {
 			return driver.ErrBadConn
 		}
-		s.look(ctx)
 		for {
-			pause, cancel := context.WithTimeout(ctx, s.poll)
-			note, err := conn.WaitForNotification(pause)
-			cancel()
-			switch {
-			case err == nil:
-				for line := range strings.Lines(note.Payload) {
-					rev, space, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
-					n, _ := strconv.ParseUint(rev, 10, 64)
-					s.wake(space, store.Rev(n))
-				}
-			case ctx.Err() != nil || conn.IsClosed():
+			note, err := std.Conn().WaitForNotification(ctx)
+			if err != nil {
 				return driver.ErrBadConn
-			default:
-				s.look(ctx)
+			}
+			for line := range strings.Lines(note.Payload) {
+				rev, space, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
+				n, _ := strconv.ParseUint(rev, 10, 64)
+				s.wake(space, store.Rev(n))
 			}
 		}
 	})

@@ -3,7 +3,6 @@ package sqlstore
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"hash/crc32"
 	"io/fs"
@@ -107,7 +106,7 @@ func (r reader) page(ctx context.Context, space, query string, args ...any) (p s
 	if err != nil {
 		return p, 0, 0, err
 	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
+	defer func() { _ = rows.Close() }() // read to its end, or given up
 	for rows.Next() {
 		var e store.Entry
 		var live bool

@@ -88,7 +88,7 @@ func openSQLite(ctx context.Context, driver, path string, o Options) (*Store, er
 	if err != nil {
 		return nil, errors.Join(err, s.db.Close(), s.writer.Close())
 	}
-	return start(ctx, s, []func(context.Context){s.watch}, s.db, s.writer), nil
+	return start(ctx, s, []*sql.DB{s.db, s.writer}, s.watchFile), nil
 }
 
 // touch creates a file for its owner only, durably.
@@ -182,26 +182,21 @@ func (s *Store) synced(ctx context.Context) error {
 	return err
 }
 
-// watch looks for commits of other processes. SQLite counts them for each
-// connection, so the same one asks each time.
-func (s *Store) watch(ctx context.Context) {
+// watchFile is watch as long as the file changes. SQLite counts the changes by
+// others for each connection, so one and the same asks.
+func (s *Store) watchFile(ctx context.Context) {
 	c, err := s.db.Conn(ctx)
 	if err != nil {
 		return // closed already
 	}
 	defer func() { _ = c.Close() }()
-	tick := time.NewTicker(s.poll)
-	defer tick.Stop()
-	for seen := int64(0); ; {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		var version int64
-		if err := c.QueryRowContext(ctx, `PRAGMA data_version`).Scan(&version); err != nil || version != seen {
+	seen := 0
+	every(ctx, s.poll, func() {
+		var version int
+		err := c.QueryRowContext(ctx, `PRAGMA data_version`).Scan(&version)
+		if err != nil || version != seen {
+			seen = version
 			s.look(ctx)
 		}
-		seen = version
-	}
+	})
 }

@@ -3,6 +3,7 @@ package sqlstore_test
 import (
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	_ "modernc.org/sqlite" // the driver "sqlite"
@@ -16,8 +17,16 @@ func TestSQLite(t *testing.T) {
 	t.Parallel()
 	storetest.Run(t, func(tb testing.TB, dir string) store.Store {
 		tb.Helper()
-		st, err := sqlstore.OpenSQLite(tb.Context(), "sqlite", filepath.Join(dir, "rows.db"), nil)
+		st, err := sqlstore.OpenSQLite(tb.Context(), "sqlite", filepath.Join(dir, "rows.db"), &sqlstore.Options{Poll: 5 * time.Millisecond})
 		require.NoError(tb, err)
 		return st // the kit closes it
 	}, nil)
+}
+
+func openSQLite(tb testing.TB, path string) *sqlstore.Store {
+	tb.Helper()
+	st, err := sqlstore.OpenSQLite(tb.Context(), "sqlite", path, nil)
+	require.NoError(tb, err)
+	tb.Cleanup(func() { require.NoError(tb, st.Close()) })
+	return st
 }

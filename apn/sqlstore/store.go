@@ -58,9 +58,8 @@ var (
 	_ store.Compactor = (*Store)(nil)
 )
 
-// start returns a store that runs jobs in the background until it is closed.
-// Closing closes own.
-func start(ctx context.Context, s *Store, jobs []func(context.Context), own ...*sql.DB) *Store {
+// start returns s with jobs that run until it is closed, which closes own too.
+func start(ctx context.Context, s *Store, own []*sql.DB, jobs ...func(context.Context)) *Store {
 	s.waiting, s.news = map[*waiter]struct{}{}, map[string]store.Rev{}
 	s.tell, s.closed = make(chan struct{}, 1), make(chan struct{})
 	s.reader = reader{querier: s.db, closed: s.closed}
@@ -73,11 +72,11 @@ func start(ctx context.Context, s *Store, jobs []func(context.Context), own ...*
 		close(s.closed)
 		cancel()
 		wg.Wait()
-		var errs []error
+		var err error
 		for _, db := range own {
-			errs = append(errs, db.Close())
+			err = errors.Join(err, db.Close())
 		}
-		return failed(context.WithoutCancel(ctx), errors.Join(errs...), "close")
+		return failed(context.WithoutCancel(ctx), err, "close")
 	})
 	return s
 }

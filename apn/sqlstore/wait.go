@@ -76,6 +76,24 @@ func (s *Store) announce(space string, rev store.Rev) {
 	}
 }
 
+// watch looks for commits that nobody announced here.
+func (s *Store) watch(ctx context.Context) {
+	every(ctx, s.poll, func() { s.look(ctx) })
+}
+
+func every(ctx context.Context, d time.Duration, do func()) {
+	tick := time.NewTicker(d)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			do()
+		}
+	}
+}
+
 // look wakes those whose revision has come, by reading it. If it cannot, it
 // will at the next look.
 func (s *Store) look(ctx context.Context) {
