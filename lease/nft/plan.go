@@ -33,7 +33,6 @@ func normal(o lease.Openings, now time.Time) (lease.Openings, error) {
 			leases = append(leases, l)
 		}
 	}
-	bySource := func(a, b lease.Opening) int { return a.Source.Compare(b.Source) }
 	if !slices.IsSortedFunc(leases, bySource) {
 		slices.SortFunc(leases, bySource)
 	}
@@ -44,6 +43,8 @@ func normal(o lease.Openings, now time.Time) (lease.Openings, error) {
 	}
 	return lease.Openings{Permanent: permanent, Leases: leases}, nil
 }
+
+func bySource(a, b lease.Opening) int { return a.Source.Compare(b.Source) }
 
 // leaseBits is the length of the source of a lease.
 func leaseBits(a netip.Addr) int {

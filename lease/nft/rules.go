@@ -25,6 +25,7 @@ const (
 	source4, destination4       = 12, 16
 	source6, destination6       = 8, 24
 	sourcePort, destinationPort = 0, 2
+	protocol4                   = 9
 )
 
 type match []expr.Any

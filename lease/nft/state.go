@@ -1,0 +1,126 @@
+//go:build linux
+
+package nft
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io/fs"
+	"net/netip"
+	"slices"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
+	"go4.org/netipx"
+
+	"github.com/apnkit/apnkit/lease"
+)
+
+// State is what the kernel says of the table. Packets are counted since the
+// table was last installed as a whole.
+type State struct {
+	// Installed is false if somebody has deleted the table: the port is open to
+	// everybody.
+	Installed bool
+	Knocks    uint64 // packets to our port that no opening let in
+	Answers   uint64 // packets from our port that no opening let out
+	Spoofed   uint64 // packets with addresses of the private network, from elsewhere
+}
+
+// State reads the state of the table. It takes the same time however many
+// openings there are.
+func (t *Table) State(ctx context.Context) (State, error) {
+	if err := ctx.Err(); err != nil {
+		return State{}, failed("state", err)
+	}
+	c, err := t.conn()
+	if err != nil {
+		return State{}, failed("state", err)
+	}
+	s := State{Installed: true}
+	for name, sum := range map[string]*uint64{chainKnock: &s.Knocks, chainAnswer: &s.Answers, chainSpoof: &s.Spoofed} {
+		rules, err := c.GetRules(t.opts.table(), &nftables.Chain{Name: name})
+		switch {
+		case errors.Is(err, fs.ErrNotExist) && name == chainSpoof: // there is nothing to guard
+		case errors.Is(err, fs.ErrNotExist):
+			return State{}, nil
+		case err != nil:
+			return State{}, failed("state", err)
+		}
+		for _, r := range rules {
+			for _, e := range r.Exprs {
+				if count, ok := e.(*expr.Counter); ok {
+					*sum += count.Packets
+				}
+			}
+		}
+	}
+	return s, nil
+}
+
+// Openings reads what the kernel lets in, in the order of [lease.Openings]. It
+// is slow: 100,000 leases take seconds.
+func (t *Table) Openings(ctx context.Context) (lease.Openings, error) {
+	if err := ctx.Err(); err != nil {
+		return lease.Openings{}, failed("list", err)
+	}
+	c, err := t.conn()
+	if err != nil {
+		return lease.Openings{}, failed("list", err)
+	}
+	b := &batch{Conn: c, opts: &t.opts}
+	var o lease.Openings
+	for id := uint32(lease4); id <= rule6; id++ {
+		elements, err := c.GetSetElements(b.set(id))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return lease.Openings{}, failed("list", err)
+		}
+		if id >= rule4 {
+			for _, r := range joined(elements) {
+				o.Permanent = append(o.Permanent, r.Prefixes()...)
+			}
+			continue
+		}
+		now := t.opts.Now()
+		for _, e := range elements {
+			if a, ok := netip.AddrFromSlice(e.Key); ok {
+				o.Leases = append(o.Leases, lease.Opening{Source: netip.PrefixFrom(a, leaseBits(a)), ExpiresAt: now.Add(e.Expires)})
+			}
+		}
+	}
+	slices.SortFunc(o.Leases, bySource)
+	return o, nil
+}
+
+// joined turns the elements of an interval set into ranges. An interval without
+// an end reaches to the last address.
+func joined(elements []nftables.SetElement) []netipx.IPRange {
+	slices.SortFunc(elements, byKey)
+	var list []netipx.IPRange
+	for i, e := range elements {
+		first, ok := netip.AddrFromSlice(e.Key)
+		if !ok || e.IntervalEnd {
+			continue
+		}
+		last := netipx.RangeOfPrefix(netip.PrefixFrom(first, 0).Masked()).To()
+		if i+1 < len(elements) {
+			if next, ok := netip.AddrFromSlice(elements[i+1].Key); ok {
+				last = next.Prev()
+			}
+		}
+		list = append(list, netipx.IPRangeFrom(first, last))
+	}
+	return list
+}
+
+// byKey sorts the end of an interval before the start of one that adjoins it.
+func byKey(a, b nftables.SetElement) int {
+	if c := bytes.Compare(a.Key, b.Key); c != 0 || a.IntervalEnd == b.IntervalEnd {
+		return c
+	}
+	if a.IntervalEnd {
+		return -1
+	}
+	return 1
+}
