@@ -138,16 +138,41 @@ type RemoveAppOptions struct {
 // addresses rest before another app gets them. opts may be nil.
 //
 // If the app has servers and opts does not say to remove them, the error wraps
-// [ErrInUse].
+// [ErrInUse]. Where the store bounds a commit ([store.Limiter]), many servers are
+// removed in steps before the app.
 func (n *Network) RemoveApp(ctx context.Context, app string, opts *RemoveAppOptions) error {
 	if opts == nil {
 		opts = new(RemoveAppOptions)
 	}
-	err := n.do(ctx, &opts.CommitOptions, func(t *tx) error { return t.removeApp(app, opts.Servers) })
+	remove := func(t *tx) error { return t.removeApp(app, opts.Servers) }
+	err := n.do(ctx, &opts.CommitOptions, remove)
+	if errors.Is(err, ErrTooLarge) {
+		if err = n.removeServers(ctx, app); err == nil {
+			err = n.do(ctx, &opts.CommitOptions, remove)
+		}
+	}
 	if err != nil {
 		return &Error{Op: "remove app", Object: app, Err: err}
 	}
 	return nil
+}
+
+// removeServers removes an app's servers, some in a commit.
+func (n *Network) removeServers(ctx context.Context, app string) error {
+	for {
+		list, more := page[*srvRow](n.view(), srvKey(app, ""), &ListOptions{Limit: max(1, n.ctl.limits.most/rowsPerServer)})
+		err := n.do(ctx, nil, func(t *tx) error {
+			for _, server := range list {
+				if err := t.removeServer(app, server); err != nil && !errors.Is(err, ErrNotFound) {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil || !more {
+			return err
+		}
+	}
 }
 
 func (t *tx) removeApp(app string, servers bool) error {

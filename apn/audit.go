@@ -53,22 +53,26 @@ type chained struct {
 	Event
 }
 
-// auditHead is the row of the audit space that tells where the chain ends.
-type auditHead struct {
+// auditMark is a row of the audit space that tells where the chain ends, or
+// after which event it begins.
+type auditMark struct {
 	head
 	N    uint64 `json:"n"`
 	Hash []byte `json:"hash"`
 }
 
 const (
-	auditHeadKey = "head"
-	auditEvent   = "event/"
+	auditHeadKey  = "head"
+	auditFloorKey = "floor" // there is one once events were forgotten
+	auditEvent    = "event/"
 )
 
 func outNumber(n uint64) string { return fmt.Sprintf("%016x", n) }
 func outKey(n uint64) string    { return preOut + outNumber(n) }
 
-func (n *Network) auditSpace() string { return "audit/" + n.name }
+func auditSpace(network string) string { return "audit/" + network }
+
+func (n *Network) auditSpace() string { return auditSpace(n.name) }
 
 // link returns the event with its hash, which covers all other fields.
 func (e Event) link(prev []byte) (Event, error) {
@@ -122,7 +126,7 @@ func (n *Network) drain(ctx context.Context) error {
 		if s.ctr().Events <= n.drained.Load() {
 			return nil
 		}
-		end, headRev, err := n.auditHead(ctx)
+		end, headRev, err := n.auditMark(ctx, auditHeadKey)
 		if err != nil {
 			return err
 		}
@@ -149,6 +153,9 @@ func (n *Network) drain(ctx context.Context) error {
 				break
 			}
 		}
+		if len(b.Writes) == 0 && end.N < s.ctr().Events {
+			return fmt.Errorf("event %d: %w", end.N+1, ErrDamaged)
+		}
 		if len(b.Writes) > 0 {
 			end.stamp()
 			value, err := json.Marshal(end)
@@ -168,19 +175,27 @@ func (n *Network) drain(ctx context.Context) error {
 	}
 }
 
-func (n *Network) auditHead(ctx context.Context) (auditHead, store.Rev, error) {
-	page, err := n.ctl.store.Get(ctx, n.auditSpace(), auditHeadKey)
+func (n *Network) auditMark(ctx context.Context, key string) (auditMark, store.Rev, error) {
+	page, err := n.ctl.store.Get(ctx, n.auditSpace(), key)
 	if err != nil {
-		return auditHead{}, 0, storeError(err)
+		return auditMark{}, 0, storeError(err)
 	}
 	if len(page.Entries) == 0 {
-		return auditHead{}, 0, nil
+		return auditMark{}, 0, nil
 	}
-	var h auditHead
-	if err := json.Unmarshal(page.Entries[0].Value, &h); err != nil {
-		return auditHead{}, 0, damaged(auditHeadKey, errors.New("malformed JSON document"))
+	var m auditMark
+	if err := json.Unmarshal(page.Entries[0].Value, &m); err != nil {
+		return auditMark{}, 0, damaged(key, errors.New("malformed JSON document"))
 	}
-	return h, page.Entries[0].Rev, nil
+	return m, page.Entries[0].Rev, nil
+}
+
+func decodeEvent(e store.Entry) (chained, error) {
+	var c chained
+	if err := json.Unmarshal(e.Value, &c); err != nil {
+		return c, damaged(e.Key, errors.New("malformed JSON document"))
+	}
+	return c, nil
 }
 
 // Audit returns events after number after, oldest first, at most limit, and
@@ -199,25 +214,28 @@ func (n *Network) Audit(ctx context.Context, after uint64, limit int) (events []
 		return nil, false, &Error{Op: op, Object: n.name, Err: storeError(err)}
 	}
 	for _, entry := range page.Entries {
-		var c chained
-		if err := json.Unmarshal(entry.Value, &c); err != nil {
-			return nil, false, &Error{Op: op, Object: n.name, Err: damaged(entry.Key, errors.New("malformed JSON document"))}
+		c, err := decodeEvent(entry)
+		if err != nil {
+			return nil, false, &Error{Op: op, Object: n.name, Err: err}
 		}
 		events = append(events, c.Event)
 	}
 	return events, page.More, nil
 }
 
-// VerifyAudit walks the whole audit log and returns how many events its chain
-// holds. If an event was changed, removed or moved, the error wraps
+// VerifyAudit walks the whole audit log, from the first event that is not
+// forgotten, and returns the number of the last. If an event was changed, removed or moved, the error wraps
 // [ErrDamaged] and names its number.
 func (n *Network) VerifyAudit(ctx context.Context) (uint64, error) {
 	fail := func(number uint64) (uint64, error) {
 		err := fmt.Errorf("event %s: %w", strconv.FormatUint(number, 10), ErrDamaged)
 		return number - 1, &Error{Op: "verify audit log", Object: n.name, Err: err}
 	}
-	var last uint64
-	var hash []byte
+	floor, _, err := n.auditMark(ctx, auditFloorKey)
+	if err != nil {
+		return 0, &Error{Op: "verify audit log", Object: n.name, Err: err}
+	}
+	last, hash := floor.N, floor.Hash
 	for more := true; more; {
 		var events []Event
 		var err error
@@ -232,7 +250,7 @@ func (n *Network) VerifyAudit(ctx context.Context) (uint64, error) {
 			last, hash = e.N, e.Hash
 		}
 	}
-	end, _, err := n.auditHead(ctx)
+	end, _, err := n.auditMark(ctx, auditHeadKey)
 	if err != nil {
 		return last, &Error{Op: "verify audit log", Object: n.name, Err: err}
 	}

@@ -16,14 +16,44 @@ import (
 	"github.com/apnkit/apnkit/keys"
 )
 
-// A commit joins commands until it holds this much. Engines limit a transaction
-// (etcd: 128 operations), and a shorter one is answered sooner. A single
-// command may be larger.
+// A commit joins commands until it holds this much: a shorter one is answered
+// sooner. A single command may be larger.
 const (
-	batchRows     = 120
+	batchRows     = 384
 	batchCommands = 64
 	dropBatch     = 200 // appended events whose rows one commit drops
 )
+
+// ownRows is how many rows a commit adds to those of its commands besides the
+// dropped events: the data key's count and the replica's op row.
+const ownRows = 2
+
+// limits is how much one commit may hold.
+type limits struct {
+	rows int // of joined commands
+	most int // in all, 0: any number
+}
+
+func limitsOf(st store.Store) limits {
+	if l, ok := st.(store.Limiter); ok && l.MaxWrites() > 0 {
+		most := l.MaxWrites()
+		// A third is left for dropping events, which come with most rows.
+		return limits{rows: min(batchRows, most*2/3), most: most}
+	}
+	return limits{rows: batchRows}
+}
+
+// spare is how many rows there is room for beside n of them.
+func (l limits) spare(n int) int {
+	if l.most == 0 {
+		return dropBatch
+	}
+	return max(0, min(dropBatch, l.most-n))
+}
+
+// queueLength is how many commands may wait for the committer. Further callers
+// wait for room, so that a slow store costs a bounded amount of memory.
+const queueLength = 4096
 
 // giveUp is how long the committer tries to learn the outcome of a commit, or to
 // reach the store at all, before it answers that it does not know.
@@ -63,6 +93,15 @@ func (n *Network) do(ctx context.Context, opts *CommitOptions, decide func(*tx) 
 	// A cold ring costs a call to the KEK, which the committer must not wait for.
 	if _, err := n.ring(ctx); err != nil {
 		return err
+	}
+	if cmd.opts.In != nil {
+		return n.join(ctx, cmd)
+	}
+	select {
+	case n.room <- struct{}{}:
+		defer func() { <-n.room }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
 	if err := n.enqueue(cmd); err != nil {
 		return err
@@ -112,8 +151,9 @@ func (n *Network) run() {
 		switch {
 		case len(batch) > 0:
 			n.process(batch)
+			rest(n.ctl.waits, n.pace.pause(n.ctl.now()), nil)
 		case behind:
-			if err := n.refresh(n.ctl.ctx); err == nil {
+			if err := n.refresh(n.ctx); err == nil {
 				n.stale = false
 			}
 		default:
@@ -140,16 +180,17 @@ func (n *Network) process(cmds []*command) {
 	cmds = slices.DeleteFunc(cmds, func(c *command) bool { return !c.state.CompareAndSwap(waiting, taken) })
 	deadline := n.ctl.now().Add(giveUp)
 	unknown := map[uint64]*decided{} // attempts that may yet have landed
+	fresh := false                   // the tip was read after cmds had come
 	for try := 0; len(cmds) > 0; try++ {
 		if n.stale {
-			if err := n.refresh(n.ctl.ctx); err != nil {
-				if n.ctl.now().After(deadline) || !n.pause(try) {
+			if err := n.refresh(n.ctx); err != nil {
+				if n.joined || n.ctl.now().After(deadline) || !n.pause(try) {
 					answer(cmds, fmt.Errorf("%w: read what changed: %w", ErrUnavailable, err))
 					return
 				}
 				continue
 			}
-			n.stale = false
+			n.stale, fresh = false, true
 			if d := unknown[n.landed()]; d != nil {
 				d.answer()
 				cmds = d.rest
@@ -162,8 +203,15 @@ func (n *Network) process(cmds []*command) {
 			answer(cmds, err)
 			return
 		}
+		if !fresh && len(d.writes) == 0 && len(d.answers) > 0 {
+			// A commit would tell whether another replica was faster. Without one,
+			// what was refused may be right on what that replica has done.
+			n.stale = true
+			continue
+		}
 		rev, err := n.commit(d)
 		if err == nil {
+			fresh = true
 			n.publish(d, rev)
 			d.answer()
 			cmds = d.rest
@@ -173,7 +221,7 @@ func (n *Network) process(cmds []*command) {
 		n.undo(d.undone)
 		n.stale = true
 		switch {
-		case errors.Is(err, errPrepare):
+		case errors.Is(err, errPrepare), n.joined && !errors.Is(err, store.ErrConflict):
 			answer(cmds, err)
 			return
 		case errors.Is(err, keys.ErrUnknownDEK): // another replica rotated the key
@@ -193,7 +241,7 @@ func (n *Network) process(cmds []*command) {
 // replicas do not meet again. It reports whether to go on.
 func (n *Network) pause(try int) bool {
 	if try == 0 {
-		return n.ctl.ctx.Err() == nil
+		return n.ctx.Err() == nil
 	}
 	limit := min(time.Millisecond<<min(try, 10), time.Second)
 	wait := time.NewTimer(limit/2 + rand.N(limit)) //nolint:gosec // jitter, not a secret
@@ -201,14 +249,14 @@ func (n *Network) pause(try int) bool {
 	select {
 	case <-wait.C:
 		return true
-	case <-n.ctl.ctx.Done():
+	case <-n.ctx.Done():
 		return false
 	}
 }
 
 // decide runs commands in order, each on what the ones before it decided.
 func (n *Network) decide(cmds []*command) (*decided, error) {
-	ring, err := n.ring(n.ctl.ctx)
+	ring, err := n.ring(n.ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -216,7 +264,10 @@ func (n *Network) decide(cmds []*command) (*decided, error) {
 	d := &decided{id: n.batch, tip: n.tip.copy(), writes: map[string]row{}, ring: ring, answers: map[*command]error{}}
 	now := n.ctl.now()
 	for i, cmd := range cmds {
-		t := &tx{state: d.tip.copy(), cmd: cmd, ring: ring, leases: n.ctl.lease, pool: n.pool, now: now, writes: map[string]row{}}
+		t := &tx{state: d.tip, cmd: cmd, ring: ring, leases: n.ctl.lease, pool: n.pool, now: now, writes: map[string]row{}}
+		if cmd.plan != nil {
+			t.state = d.tip.copy()
+		}
 		err := t.repeated()
 		if err == nil {
 			err = cmd.decide(t)
@@ -227,8 +278,12 @@ func (n *Network) decide(cmds []*command) (*decided, error) {
 		if err == nil && cmd.plan != nil {
 			*cmd.plan = planOf(d.tip, t.state)
 		}
-		full := len(d.writes) > 0 && len(d.writes)+len(t.writes) > batchRows
+		if most := n.ctl.limits.most; err == nil && most > 0 && len(t.writes)+ownRows > most {
+			err = fmt.Errorf("%d rows: %w", len(t.writes), ErrTooLarge)
+		}
+		full := len(d.writes) > 0 && len(d.writes)+len(t.writes) > n.ctl.limits.rows
 		if err != nil || cmd.plan != nil || full {
+			t.revert()
 			n.undo(t.undone)
 			if n.pool == nil {
 				return nil, fmt.Errorf("%w: the address pool is rebuilt", ErrUnavailable)
@@ -241,7 +296,6 @@ func (n *Network) decide(cmds []*command) (*decided, error) {
 			continue
 		}
 		maps.Copy(d.writes, t.writes)
-		d.tip = t.state
 		d.undone = append(d.undone, t.undone...)
 		d.repool = d.repool || t.repool
 		d.answers[cmd] = nil
@@ -254,6 +308,7 @@ func (n *Network) commit(d *decided) (store.Rev, error) {
 	if len(d.writes) == 0 {
 		return n.tip.rev, nil
 	}
+	began := n.ctl.now()
 	put := func(key string, r row) {
 		d.writes[key] = r
 		d.tip.set(key, r, 0)
@@ -277,22 +332,26 @@ func (n *Network) commit(d *decided) (store.Rev, error) {
 		counted.Seals = rec.Seals
 		put(dekKey(rec.Version), &counted)
 	}
-	out, _ := page[*outRow](d.tip, preOut, &ListOptions{Limit: dropBatch})
+	out, _ := page[*outRow](d.tip, preOut, &ListOptions{Limit: n.ctl.limits.spare(len(d.writes) + ownRows)})
 	last, _ := slices.BinarySearch(out, outNumber(n.drained.Load()+1))
 	for _, number := range out[:last] {
 		put(preOut+number, nil)
 	}
-	put(preOp+n.replica, &opRow{head{rowFormat}, d.id, n.ctl.now().UTC()})
-	for _, gone := range n.goneReplicas() {
+	if !n.joined { // else whether it landed is the transaction's to tell
+		put(preOp+n.replica, &opRow{head{rowFormat}, d.id, n.ctl.now().UTC()})
+	}
+	for _, gone := range n.goneReplicas(n.ctl.limits.spare(len(d.writes))) {
 		put(preOp+gone, nil)
 	}
 	writes, err := encode(d.writes)
 	if err != nil {
 		return 0, err
 	}
-	ctx, cancel := context.WithTimeout(n.ctl.ctx, giveUp)
+	ctx, cancel := context.WithTimeout(n.ctx, giveUp)
 	defer cancel()
-	return n.ctl.store.Commit(ctx, n.space(), store.Batch{At: &n.tip.rev, Writes: writes})
+	rev, err := n.store.Commit(ctx, n.space(), store.Batch{At: &n.tip.rev, Writes: writes})
+	n.pace.commit(began, n.ctl.now(), err)
+	return rev, err
 }
 
 // encode turns rows into the store's writes.
@@ -317,14 +376,14 @@ func encode(rows map[string]row) ([]store.Write, error) {
 const opAge = 24 * time.Hour
 
 // goneReplicas returns processes whose rows are old, looked up once per load.
-func (n *Network) goneReplicas() []string {
+func (n *Network) goneReplicas(most int) []string {
 	if n.swept {
 		return nil
 	}
 	n.swept = true
 	var gone []string
 	for replica, r := range under[*opRow](n.tip, preOp) {
-		if n.ctl.now().Sub(r.At) > opAge && len(gone) < resealBatch {
+		if n.ctl.now().Sub(r.At) > opAge && len(gone) < most {
 			gone = append(gone, replica)
 		}
 	}
@@ -338,10 +397,14 @@ func (n *Network) publish(d *decided, rev store.Rev) {
 	}
 	for key, r := range d.writes {
 		if r != nil {
-			d.tip.set(key, r, rev)
+			d.tip.rows.Set(key, rowAt{r, rev})
 		}
 	}
 	d.tip.rev = rev
+	if n.joined {
+		n.tip = d.tip
+		return // it may be rolled back
+	}
 	d.ring.Reserved(d.block)
 	if from, to := n.tip.ctr().Serial, d.tip.ctr().Serial; from != to {
 		n.zone.changed(from, to, hostChanges(d.writes))

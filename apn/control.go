@@ -33,6 +33,10 @@ type Config struct {
 	// Sources says which addresses leases and rules may open ports for. The
 	// zero value refuses what is never a caller's address on the Internet.
 	Sources lease.SourceOptions
+	// Idle is how long a network stays in memory after the last call of
+	// [Control.Network] for it, if nobody holds it any more. Zero means 10
+	// minutes, a negative value for ever.
+	Idle time.Duration
 	// Now tells the time. Nil means time.Now.
 	Now func() time.Time
 	// Logger receives what goes wrong behind a caller's back. Nil discards.
@@ -43,6 +47,7 @@ type Config struct {
 // of processes, may share a store. Its methods are safe for concurrent use.
 type Control struct {
 	store   store.Store
+	limits  limits
 	custody atomic.Pointer[custodian]
 	lease   lease.Policy
 	sources lease.SourceOptions
@@ -57,13 +62,8 @@ type Control struct {
 	mu       sync.Mutex
 	closed   bool
 	networks map[string]*opening
-}
-
-// opening is a network that is being loaded or is open.
-type opening struct {
-	done chan struct{}
-	net  *Network
-	err  error
+	idle     time.Duration
+	sweeping bool
 }
 
 // Open returns a Control over a store. It touches neither the store nor the KEK
@@ -76,8 +76,8 @@ func Open(cfg Config) (*Control, error) {
 		return nil, &Error{Op: "open", Err: invalid("KEK", "is required", nil)}
 	}
 	c := &Control{
-		store: cfg.Store, lease: cfg.Lease, sources: cfg.Sources,
-		now: cfg.Now, log: cfg.Logger, networks: map[string]*opening{},
+		store: cfg.Store, limits: limitsOf(cfg.Store), lease: cfg.Lease, sources: cfg.Sources,
+		now: cfg.Now, log: cfg.Logger, networks: map[string]*opening{}, idle: cmp.Or(cfg.Idle, 10*time.Minute),
 	}
 	if c.now == nil {
 		c.now = time.Now //nolint:forbidigo // the default of Config.Now
@@ -207,7 +207,8 @@ type NetworkInfo struct {
 // CreateNetwork makes the private network of an account; name is the caller's
 // own ID of the account. opts may be nil.
 //
-// If the network exists, the error wraps [ErrExists].
+// If the network exists, the error wraps [ErrExists]. A dry run and a creation
+// inside a transaction return a nil Network: there is none yet.
 func (c *Control) CreateNetwork(ctx context.Context, name string, opts *NetworkOptions) (*Network, error) {
 	const op = "create network"
 	if err := checkNetwork("name", name); err != nil {
@@ -223,7 +224,7 @@ func (c *Control) CreateNetwork(ctx context.Context, name string, opts *NetworkO
 	if err := c.createNetwork(ctx, name, settings, opts); err != nil {
 		return nil, &Error{Op: op, Object: name, Err: err}
 	}
-	if opts.DryRun != nil {
+	if opts.DryRun != nil || opts.In != nil {
 		return nil, nil
 	}
 	return c.Network(ctx, name)
@@ -247,7 +248,11 @@ func (c *Control) createNetwork(ctx context.Context, name string, settings *netR
 	}
 	// The directory first: a name without a network is skipped by lists, a
 	// network without a name would be lost to them.
-	err = c.directory(ctx, name, settings.Created)
+	st := c.store
+	if opts.In != nil {
+		st = opts.In
+	}
+	err = directory(ctx, st, name, settings.Created)
 	if err != nil {
 		return err
 	}
@@ -266,7 +271,7 @@ func (c *Control) createNetwork(ctx context.Context, name string, settings *netR
 	if b.Writes, err = encode(t.writes); err != nil {
 		return err
 	}
-	_, err = c.store.Commit(ctx, space(name), b)
+	_, err = st.Commit(ctx, space(name), b)
 	if errors.Is(err, store.ErrConflict) {
 		return ErrExists
 	}
@@ -339,65 +344,11 @@ func checkSuffix(suffix string) error {
 	return nil
 }
 
-// Network opens a network, from memory if this Control has it already.
-//
-// If there is none of that name, the error wraps [ErrNotFound].
-func (c *Control) Network(ctx context.Context, name string) (*Network, error) {
-	n, err := c.open(ctx, name)
-	if err != nil {
-		return nil, &Error{Op: "open network", Object: name, Err: err}
-	}
-	return n, nil
-}
-
-// open loads a network once, however many callers ask for it at a time. A
-// failure is not kept.
-func (c *Control) open(ctx context.Context, name string) (*Network, error) {
-	if err := checkNetwork("name", name); err != nil {
-		return nil, err
-	}
-	c.mu.Lock()
-	o, ok := c.networks[name]
-	if !ok {
-		if c.closed {
-			c.mu.Unlock()
-			return nil, ErrClosed
-		}
-		o = &opening{done: make(chan struct{})}
-		c.networks[name] = o
-		c.wg.Go(func() { c.load(name, o) }) //nolint:contextcheck // the load serves every caller, so none of them may cancel it
-	}
-	c.mu.Unlock()
-	select {
-	case <-o.done:
-		return o.net, o.err
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	}
-}
-
-func (c *Control) load(name string, o *opening) {
-	defer close(o.done)
-	n := &Network{ctl: c, name: name, replica: newUID(), changed: make(chan struct{})}
-	ctx, cancel := context.WithTimeout(c.ctx, giveUp)
-	defer cancel()
-	if err := n.load(ctx); err != nil {
-		o.err = storeError(err)
-		c.mu.Lock()
-		delete(c.networks, name)
-		c.mu.Unlock()
-		return
-	}
-	n.head.Store(n.tip.copy())
-	o.net = n
-	c.start(n.follow)
-}
-
 // storeError marks a failed read or write of the store as an outage, unless the
 // cause is known better.
 func storeError(err error) error {
 	for _, known := range []error{
-		nil, ErrNotFound, ErrExists, ErrDamaged, ErrUnavailable, ErrClosed, ErrInvalid,
+		nil, ErrNotFound, ErrExists, ErrDamaged, ErrUnavailable, ErrClosed, ErrInvalid, ErrTooLarge,
 		keys.ErrWrongKEK, keys.ErrTampered, keys.ErrUnknownDEK, context.Canceled, context.DeadlineExceeded,
 	} {
 		if errors.Is(err, known) {
@@ -505,11 +456,11 @@ const (
 
 func space(network string) string { return "net/" + network }
 
-func (c *Control) directory(ctx context.Context, name string, created time.Time) error {
+func directory(ctx context.Context, st store.Store, name string, created time.Time) error {
 	value, err := json.Marshal(map[string]any{"v": rowFormat, "created": created})
 	if err != nil {
 		return err
 	}
-	_, err = c.store.Commit(ctx, dirSpace, store.Batch{Writes: []store.Write{{Key: dirNet + name, Value: value}}})
+	_, err = st.Commit(ctx, dirSpace, store.Batch{Writes: []store.Write{{Key: dirNet + name, Value: value}}})
 	return storeError(err)
 }

@@ -32,6 +32,8 @@ var (
 	ErrUnavailable = errors.New("unavailable")
 	// ErrDamaged: a row in the store cannot be what this program wrote.
 	ErrDamaged = errors.New("damaged")
+	// ErrTooLarge: the change has more rows than one commit of the store takes.
+	ErrTooLarge = errors.New("too large for one commit of the store")
 	// ErrClosed: the Control is closed.
 	ErrClosed = errors.New("closed")
 )

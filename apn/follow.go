@@ -1,7 +1,9 @@
 package apn
 
 import (
+	"context"
 	"time"
+	"weak"
 
 	"github.com/apnkit/apnkit/apn/store"
 )
@@ -10,35 +12,52 @@ import (
 // revision, and how long a failing one is left alone.
 const pollEvery = time.Second
 
-// follow keeps the network up to date with what other processes commit, until
-// the Control closes.
-func (n *Network) follow() {
-	waiter, _ := n.ctl.store.(store.Waiter)
-	ctx := n.ctl.waits
+// follow keeps a network up to date with what other processes commit, until ctx
+// ends. It does not keep the network in memory while it waits.
+func follow(ctx context.Context, ref weak.Pointer[Network]) {
 	for ctx.Err() == nil {
-		if waiter == nil || waiter.Wait(ctx, n.space(), n.view().rev) != nil {
-			n.rest(nil)
+		n := ref.Value()
+		if n == nil {
+			return
 		}
-		page, err := n.ctl.store.Get(ctx, n.space())
-		if err != nil || page.Rev == n.view().rev {
+		st, space, rev := n.store, n.space(), n.view().rev
+		if waiter, ok := st.(store.Waiter); !ok || waiter.Wait(ctx, space, rev) != nil {
+			rest(ctx, pollEvery, nil)
+		}
+		page, err := st.Get(ctx, space)
+		if err != nil {
 			continue
 		}
-		n.mu.Lock()
-		changed := n.changed
-		n.behind = true
-		n.wake()
-		n.mu.Unlock()
-		n.rest(changed) // by a commit of ours, or by what was read
+		if changed := behind(ref, page.Rev); changed != nil {
+			rest(ctx, pollEvery, changed) // by a commit of ours, or by what was read
+		}
 	}
 }
 
-// rest waits for pollEvery, less if over is closed or the Control closes.
-func (n *Network) rest(over <-chan struct{}) {
-	timer := time.NewTimer(pollEvery)
+// behind has the network read what changed, unless it is at rev. It returns a
+// channel that closes when it has.
+func behind(ref weak.Pointer[Network], rev store.Rev) <-chan struct{} {
+	n := ref.Value()
+	if n == nil || n.view().rev == rev {
+		return nil
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.behind = true
+	n.wake()
+	return n.changed
+}
+
+// rest waits for so long, less if over is closed or ctx ends.
+func rest(ctx context.Context, long time.Duration, over <-chan struct{}) {
+	if long <= 0 {
+		return
+	}
+	timer := time.NewTimer(long)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
 	case <-over:
-	case <-n.ctl.waits.Done():
+	case <-ctx.Done():
 	}
 }

@@ -176,3 +176,11 @@ func (s *limitedStore) Commit(ctx context.Context, space string, b store.Batch) 
 	}
 	return rev, err
 }
+
+func addrs(s ...string) []netip.Addr {
+	list := make([]netip.Addr, len(s))
+	for i := range s {
+		list[i] = addr(s[i])
+	}
+	return list
+}

@@ -38,6 +38,10 @@ type Imported struct {
 
 // Import adds apps and servers, all or nothing. A server that exists already is
 // an error, so an inventory is not taken twice by accident. opts may be nil.
+//
+// Where the store bounds a commit ([store.Limiter]), a larger inventory is
+// decided as a whole and then committed in steps. If a step fails, what
+// Imported tells is there.
 func (n *Network) Import(ctx context.Context, inv Inventory, opts *CommitOptions) (Imported, error) {
 	const op = "import"
 	pairs := map[string]*keyPair{}
@@ -50,6 +54,48 @@ func (n *Network) Import(ctx context.Context, inv Inventory, opts *CommitOptions
 			pairs[app.Name+"/"+server.Name] = k
 		}
 	}
+	out, err := n.importOnce(ctx, inv, pairs, opts)
+	if errors.Is(err, ErrTooLarge) {
+		out, err = n.importSteps(ctx, inv, pairs, opts)
+	}
+	if err != nil {
+		return out, &Error{Op: op, Err: err}
+	}
+	return out, nil
+}
+
+// importSteps takes an inventory that was found good in parts of some servers.
+func (n *Network) importSteps(ctx context.Context, inv Inventory, pairs map[string]*keyPair, opts *CommitOptions) (Imported, error) {
+	var out Imported
+	step := max(1, n.ctl.limits.most/rowsPerServer)
+	for i, app := range inv.Apps {
+		for first := true; first || len(app.Servers) > 0; first = false {
+			part := app
+			part.Servers = app.Servers[:min(step, len(app.Servers))]
+			app.Servers = app.Servers[len(part.Servers):]
+			if !first {
+				part.Subnets = nil
+			}
+			var o *CommitOptions
+			if i == len(inv.Apps)-1 && len(app.Servers) == 0 {
+				o = opts // with the last step, all of the request is done
+			}
+			done, err := n.importOnce(ctx, Inventory{Apps: []InventoryApp{part}}, pairs, o)
+			if err != nil {
+				return out, err
+			}
+			out.Apps = append(out.Apps, done.Apps...)
+			out.Servers = append(out.Servers, done.Servers...)
+		}
+	}
+	return out, nil
+}
+
+// rowsPerServer is how many rows a new server takes at most: its own, key,
+// address, event, and its part of counters and a subnet that grows.
+const rowsPerServer = 8
+
+func (n *Network) importOnce(ctx context.Context, inv Inventory, pairs map[string]*keyPair, opts *CommitOptions) (Imported, error) {
 	var out Imported
 	err := n.do(ctx, opts, func(t *tx) error {
 		out = Imported{}
@@ -72,7 +118,7 @@ func (n *Network) Import(ctx context.Context, inv Inventory, opts *CommitOptions
 		return nil
 	})
 	if err != nil {
-		return Imported{}, &Error{Op: op, Err: err}
+		return Imported{}, err
 	}
 	return out, nil
 }

@@ -19,6 +19,9 @@ import (
 // readable once its method has returned.
 type Network struct {
 	ctl     *Control
+	store   store.Store
+	ctx     context.Context // of the committer
+	joined  bool            // store is a transaction of the caller's
 	name    string
 	replica string                // names this Network in op rows
 	head    atomic.Pointer[state] // what readers see
@@ -26,6 +29,7 @@ type Network struct {
 
 	mu      sync.Mutex
 	queue   []*command
+	room    chan struct{} // holds a token per command under way
 	running bool
 	behind  bool          // another process committed
 	changed chan struct{} // closed when head moves
@@ -40,6 +44,14 @@ type Network struct {
 	batch uint64
 	stale bool // read what changed before the next decision
 	swept bool // old op rows were looked up
+	pace  pace
+}
+
+func newNetwork(c *Control, name string, st store.Store) *Network {
+	return &Network{
+		ctl: c, store: st, ctx: c.ctx, name: name, replica: newUID(),
+		room: make(chan struct{}, queueLength), changed: make(chan struct{}),
+	}
 }
 
 // Name returns the network's name.
@@ -108,7 +120,7 @@ func (n *Network) load(ctx context.Context) error {
 	var entries []store.Entry
 	var at store.Rev
 	for after := ""; ; {
-		page, err := n.ctl.store.List(ctx, n.space(), "", after, pageSize)
+		page, err := n.store.List(ctx, n.space(), "", after, pageSize)
 		if err != nil {
 			return err
 		}
@@ -148,7 +160,9 @@ func (n *Network) refresh(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	n.show()
+	if n.tip.rev != n.view().rev {
+		n.show()
+	}
 	return nil
 }
 
@@ -159,7 +173,7 @@ var errReload = errors.New("load anew")
 // catchUp applies what was committed after the tip.
 func (n *Network) catchUp(ctx context.Context) error {
 	for {
-		page, err := n.ctl.store.Since(ctx, n.space(), n.tip.rev, pageSize)
+		page, err := n.store.Since(ctx, n.space(), n.tip.rev, pageSize)
 		if err != nil {
 			return err
 		}

@@ -133,7 +133,6 @@ func (n *Network) Server(app, server string) (Server, error) {
 	if !ok {
 		return Server{}, &Error{Op: "read server", Object: app + "/" + server, Err: ErrNotFound}
 	}
-	v.Names = n.names(v)
 	return v, nil
 }
 
@@ -157,13 +156,10 @@ func (n *Network) Servers(app string, opts *ListOptions) ([]Server, bool, error)
 	servers := make([]Server, len(list))
 	for i, name := range list {
 		servers[i], _ = s.server(app, name)
-		servers[i].Names = n.names(servers[i])
 	}
 	return servers, more, nil
 }
 
-// server returns a server without its names, which take the whole network to
-// know.
 func (s *state) server(app, server string) (Server, bool) {
 	key := srvKey(app, server)
 	r, ok := find[*srvRow](s, key)
@@ -171,7 +167,7 @@ func (s *state) server(app, server string) (Server, bool) {
 		return Server{}, false
 	}
 	v := Server{
-		App: app, Name: server, CreatedAt: r.Created, Addresses: slices.Clone(r.Addrs),
+		App: app, Name: server, CreatedAt: r.Created, Addresses: slices.Clone(r.Addrs), Names: s.names(app, server),
 		Endpoint: r.Endpoint, Rev: s.revOf(key),
 	}
 	if k, ok := find[*keyRow](s, keyKey(key)); ok {

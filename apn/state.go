@@ -18,6 +18,7 @@ type state struct {
 	rev  store.Rev
 	rows *btree.Map[string, rowAt]
 	pubs *btree.Map[string, string] // public key -> key row: unique in the network
+	srvs *btree.Map[string, string] // "<server>/<app>" -> app, for short DNS names
 }
 
 // rowAt is a row and the revision that wrote it; 0 while it is not committed.
@@ -27,13 +28,13 @@ type rowAt struct {
 }
 
 func newState() *state {
-	return &state{rows: new(btree.Map[string, rowAt]), pubs: new(btree.Map[string, string])}
+	return &state{rows: new(btree.Map[string, rowAt]), pubs: new(btree.Map[string, string]), srvs: new(btree.Map[string, string])}
 }
 
 // copy returns a state that shares all rows with s until one of them changes.
 // Only the committer may call it on a state that it goes on changing.
 func (s *state) copy() *state {
-	return &state{rev: s.rev, rows: s.rows.Copy(), pubs: s.pubs.Copy()}
+	return &state{rev: s.rev, rows: s.rows.Copy(), pubs: s.pubs.Copy(), srvs: s.srvs.Copy()}
 }
 
 // set replaces a row; nil removes it.
@@ -41,6 +42,14 @@ func (s *state) set(key string, r row, rev store.Rev) {
 	if strings.HasPrefix(key, preKey) {
 		if old, ok := find[*keyRow](s, key); ok {
 			s.pubs.Delete(string(old.pub[:]))
+		}
+	}
+	if id, ok := strings.CutPrefix(key, preSrv); ok {
+		app, server, _ := strings.Cut(id, "/")
+		if r == nil {
+			s.srvs.Delete(server + "/" + app)
+		} else {
+			s.srvs.Set(server+"/"+app, app)
 		}
 	}
 	switch r := r.(type) {

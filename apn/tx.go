@@ -2,6 +2,7 @@ package apn
 
 import (
 	"crypto/rand"
+	"slices"
 	"time"
 
 	"github.com/apnkit/apnkit/apn/store"
@@ -22,20 +23,37 @@ type tx struct {
 	pool   *ipam.Pool
 	now    time.Time
 	writes map[string]row // nil row: delete
+	was    []change       // what writes replaced, in order
 	undone []ipam.Change  // applied to pool, in order
 	hosts  bool           // DNS names or addresses change
 	repool bool           // the pool's configuration changes
 }
 
+// change is a row as it was; nil: there was none.
+type change struct {
+	key string
+	rowAt
+}
+
 func (t *tx) put(key string, r row) {
 	r.stamp()
+	t.write(key, r)
+}
+
+func (t *tx) del(key string) { t.write(key, nil) }
+
+func (t *tx) write(key string, r row) {
+	old, _ := t.rows.Get(key)
+	t.was = append(t.was, change{key, old})
 	t.set(key, r, 0)
 	t.writes[key] = r
 }
 
-func (t *tx) del(key string) {
-	t.set(key, nil, 0)
-	t.writes[key] = nil
+// revert takes the command's rows out of the state again.
+func (t *tx) revert() {
+	for _, old := range slices.Backward(t.was) {
+		t.set(old.key, old.row, old.rev)
+	}
 }
 
 // event adds an audit event to the command's batch.
@@ -172,4 +190,11 @@ type CommitOptions struct {
 	// RequestDigest tells one request from another that carries the same
 	// RequestID, which is an error that wraps [ErrInvalid].
 	RequestDigest string
+	// In is the Control's store as a transaction of the caller's sees it
+	// (sqlstore.In). The mutation then happens if and when the caller commits the
+	// transaction, together with the caller's own rows; the network shows it
+	// after that, and until then what the method returns has Rev 0. Several
+	// mutations may share a transaction. Other commands to the network wait for
+	// its end. Nil: the mutation is a commit of its own.
+	In store.Store
 }

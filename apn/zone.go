@@ -42,17 +42,23 @@ func (n *Network) Zone(context.Context) (*dnszone.Set, error) {
 	return set, nil
 }
 
-// names returns the DNS names that a server really has.
-func (n *Network) names(v Server) []string {
-	set, err := n.zoneOf(n.view())
-	if err != nil {
-		return nil
+// names returns the DNS names that a server really has, as the zone would: the
+// short one only if no other app has a server of that name.
+func (s *state) names(app, server string) []string {
+	suffix := s.net().Suffix
+	qualified := server + "." + app + "." + suffix
+	apps := 0
+	s.srvs.Ascend(server+"/", func(key, _ string) bool {
+		same := strings.HasPrefix(key, server+"/")
+		if same {
+			apps++
+		}
+		return same && apps < 2
+	})
+	if apps > 1 {
+		return []string{qualified}
 	}
-	names := set.Names(v.App + "/" + v.Name)
-	for i := range names {
-		names[i] = strings.TrimSuffix(names[i], ".")
-	}
-	return names
+	return []string{server + "." + suffix, qualified}
 }
 
 // zoneOf returns the zone of a state.

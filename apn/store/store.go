@@ -118,6 +118,12 @@ type Waiter interface {
 	Wait(ctx context.Context, space string, after Rev) error
 }
 
+// Limiter is an optional interface of a [Store] whose engine bounds a commit.
+type Limiter interface {
+	// MaxWrites returns how many rows one Commit takes. 0 is no limit.
+	MaxWrites() int
+}
+
 // Compactor is an optional interface of a [Store] that can forget deletions.
 // Without it, deleted rows stay known to Since for ever.
 type Compactor interface {
