@@ -88,7 +88,7 @@ type holding struct {
 }
 
 func (p *Pool) holding(a *app, owner string) (h holding) {
-	for e := range p.owned(a, owner) {
+	for _, e := range p.owned(a, owner) {
 		h.latest = max(h.latest, e.gen)
 		of := &h.live[familyOf(e.at)]
 		if e.released != 0 {
@@ -117,16 +117,17 @@ func (p *Pool) acquire(now time.Time, name, owner string, opts *AcquireOptions, 
 		return none, Change{}, err
 	}
 	at, ok := boundary(opts.At)
+	a := p.apps[name]
 	switch chosen := opts.At.IsValid(); {
 	case chosen && !ok:
 		return none, Change{}, fmt.Errorf("%v has a zone: %w", opts.At, ErrInvalid)
-	case len(p.apps[name].held(p.primary())) == 0:
+	case len(a.held(p.primary())) == 0:
 		return none, Change{}, fmt.Errorf("no subnet: %w", ErrNotFound)
 	case chosen && !p.active(familyOf(at)):
 		return none, Change{}, fmt.Errorf("%v: %w", opts.At, ErrNotInPool)
 	}
 	q := acquisition{
-		Pool: p, now: p.clock(now), app: p.apps[name], owner: owner, at: at,
+		Pool: p, now: p.clock(now), app: a, owner: owner, at: at,
 		chosen: opts.At.IsValid(), grow: opts.AutoGrow, move: move,
 	}
 	q.holding = p.holding(q.app, owner)

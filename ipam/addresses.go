@@ -9,29 +9,32 @@ func (p *Pool) addAddress(r *Record, force bool) error {
 	if _, ok := p.entryAt(at); ok {
 		return stale(r)
 	}
+	a := p.apps[r.App]
+	if a == nil && force {
+		a = p.ensureApp(r.App)
+	}
+	home := a.around(at)
 	if !force {
-		a := p.apps[r.App]
-		if a == nil || a.around(at) == nil {
+		if home == nil {
 			return fmt.Errorf("%v has no range of app %q around it: %w", r.Addr, r.App, ErrNotInPool)
 		}
-		if err := p.mayLive(a, r); err != nil {
+		if err := p.mayLive(home, at, r); err != nil {
 			return err
 		}
 	}
-	p.attach(p.insert(r))
+	p.attach(home, p.insert(a, at, r))
 	return nil
 }
 
-// mayLive says why r, which lies in a range of a, cannot be live.
-func (p *Pool) mayLive(a *app, r *Record) error {
+// mayLive says why r, which lies at at in home, cannot be live.
+func (p *Pool) mayLive(home *subrange, at u128, r *Record) error {
 	if !r.Released.IsZero() {
 		return nil
 	}
-	at := fromAddr(r.Addr)
-	if a.around(at).released != 0 {
+	if home.released != 0 {
 		return fmt.Errorf("%v is in a released range of app %q: %w", r.Addr, r.App, ErrNotInPool)
 	}
-	for e := range p.owned(a, r.Owner) {
+	for _, e := range p.owned(home.app, r.Owner) {
 		if e.released == 0 && e.at != at && familyOf(e.at) == familyOf(at) {
 			return fmt.Errorf("owner %q of app %q holds %v: %w", r.Owner, r.App, e.at.addr(), ErrTaken)
 		}
@@ -40,8 +43,7 @@ func (p *Pool) mayLive(a *app, r *Record) error {
 }
 
 // insert puts r into the indexes.
-func (p *Pool) insert(r *Record) uint32 {
-	a, at := p.ensureApp(r.App), fromAddr(r.Addr)
+func (p *Pool) insert(a *app, at u128, r *Record) uint32 {
 	id := p.entries.add(entry{owner: r.Owner, at: at, gen: r.Gen, released: r.releasedNano(), app: a.id})
 	p.owners.add(p.hashOwner(a, r.Owner), id)
 	p.addrs.add(p.hashAddr(at), id)
@@ -49,9 +51,8 @@ func (p *Pool) insert(r *Record) uint32 {
 	return id
 }
 
-// attach takes an inserted entry into its range.
-func (p *Pool) attach(id uint32) {
-	r := p.home(id)
+// attach takes an inserted entry into its range, if it has one.
+func (p *Pool) attach(r *subrange, id uint32) {
 	if r != nil {
 		p.occupy(r, id)
 		r.entries++
@@ -90,12 +91,14 @@ func (p *Pool) exit(r *subrange, id uint32) {
 	}
 }
 
-// entryOf finds the entry that r describes.
+// entryOf finds the entry that r describes, the way that the decision took: what
+// it has read is still in the processor's cache.
 func (p *Pool) entryOf(r *Record) (uint32, error) {
-	if id, ok := p.entryAt(fromAddr(r.Addr)); ok {
-		e := p.entries.at(id)
-		if e.owner == r.Owner && e.gen == r.Gen && e.released == r.releasedNano() && p.ids[e.app].name == r.App {
-			return id, nil
+	if a, at := p.apps[r.App], fromAddr(r.Addr); a != nil {
+		for id, e := range p.owned(a, r.Owner) {
+			if e.at == at && e.gen == r.Gen && e.released == r.releasedNano() {
+				return id, nil
+			}
 		}
 	}
 	return 0, stale(r)
@@ -129,7 +132,7 @@ func (p *Pool) updateAddress(before, after *Record, force bool) error {
 	}
 	e, home := p.entries.at(id), p.home(id)
 	if home != nil && !force {
-		if err := p.mayLive(p.ids[e.app], after); err != nil {
+		if err := p.mayLive(home, e.at, after); err != nil {
 			return err
 		}
 	}

@@ -89,7 +89,7 @@ func Check(p *Pool) error {
 		if found, ok := p.entryAt(e.at); !ok || found != id {
 			return fmt.Errorf("%v is not found", e.at.addr())
 		}
-		if !slices.Contains(slices.Collect(p.owned(a, e.owner)), e) {
+		if maps.Collect(p.owned(a, e.owner))[id] != e {
 			return fmt.Errorf("%v is not found by its owner", e.at.addr())
 		}
 		x, y := inRange[r], inApp[a]

@@ -33,7 +33,7 @@ func (p *Pool) underived(at u128) u128 {
 // Assignment returns what owner holds in app. Resting addresses do not count.
 func (p *Pool) Assignment(app, owner string) (Assignment, bool) {
 	if a := p.apps[app]; a != nil {
-		for e := range p.owned(a, owner) {
+		for _, e := range p.owned(a, owner) {
 			if e.released == 0 {
 				return p.assignment(e), true
 			}
@@ -108,7 +108,7 @@ func (p *Pool) Assignments(app string) iter.Seq[Assignment] {
 }
 
 func (p *Pool) hasLive(a *app, owner string, f int) bool {
-	for e := range p.owned(a, owner) {
+	for _, e := range p.owned(a, owner) {
 		if e.released == 0 && familyOf(e.at) == f {
 			return true
 		}

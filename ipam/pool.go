@@ -81,11 +81,12 @@ func Load(cfg Config, count int, records iter.Seq[Record]) (*Pool, error) {
 			ranges = append(ranges, r)
 			continue
 		}
-		if _, ok := p.entryAt(fromAddr(r.Addr)); ok {
+		at := fromAddr(r.Addr)
+		if _, ok := p.entryAt(at); ok {
 			p.strays = append(p.strays, r)
 			continue
 		}
-		p.insert(&r)
+		p.insert(p.ensureApp(r.App), at, &r)
 	}
 	// Of two ranges that overlap, a live one is kept in use.
 	slices.SortFunc(ranges, func(a, b Record) int {
@@ -99,7 +100,7 @@ func Load(cfg Config, count int, records iter.Seq[Record]) (*Pool, error) {
 		_ = p.addRange(&r, true)
 	}
 	for id := range p.entries.all() {
-		p.attach(id)
+		p.attach(p.home(id), id)
 	}
 	return p, nil
 }
@@ -137,6 +138,9 @@ func (p *Pool) tidy(a *app) {
 
 // around returns a's range that holds at, nil if none does.
 func (a *app) around(at u128) *subrange {
+	if a == nil {
+		return nil
+	}
 	list := a.ranges[familyOf(at)]
 	i, exact := slices.BinarySearchFunc(list, at, func(r *subrange, u u128) int { return r.base.cmp(u) })
 	if exact {
@@ -218,11 +222,11 @@ func (p *Pool) home(id uint32) *subrange {
 }
 
 // owned yields the entries of an owner.
-func (p *Pool) owned(a *app, owner string) iter.Seq[*entry] {
-	return func(yield func(*entry) bool) {
+func (p *Pool) owned(a *app, owner string) iter.Seq2[uint32, *entry] {
+	return func(yield func(uint32, *entry) bool) {
 		hash := p.hashOwner(a, owner)
 		for id, i, ok := p.owners.next(hash, uint64(hash)); ok; id, i, ok = p.owners.next(hash, i) {
-			if e := p.entries.at(id); e.app == a.id && e.owner == owner && !yield(e) {
+			if e := p.entries.at(id); e.app == a.id && e.owner == owner && !yield(id, e) {
 				return
 			}
 		}

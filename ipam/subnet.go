@@ -1,6 +1,7 @@
 package ipam
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -263,4 +264,29 @@ func (p *Pool) exhausted(app string, f int) *ExhaustedError {
 // draft collects the steps of a decision.
 type draft struct{ steps []Step }
 
-func (d *draft) put(before, after *Record) { d.steps = append(d.steps, Step{before, after}) }
+// put adds the step from before to after, with copies of them. The first step is
+// one allocation with its records; most decisions have no other.
+func (d *draft) put(before, after *Record) {
+	var first []Step
+	var s Step
+	if before != nil && after != nil {
+		w := &struct {
+			first         [1]Step
+			before, after Record
+		}{before: *before, after: *after}
+		first, s = w.first[:0], Step{&w.before, &w.after}
+	} else {
+		w := &struct {
+			first [1]Step
+			only  Record
+		}{only: *cmp.Or(before, after)}
+		first, s.After = w.first[:0], &w.only
+		if before != nil {
+			s = s.flip()
+		}
+	}
+	if d.steps == nil {
+		d.steps = first
+	}
+	d.steps = append(d.steps, s)
+}
