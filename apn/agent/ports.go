@@ -9,6 +9,7 @@ import (
 
 	"github.com/apnkit/apnkit/apn/netmap"
 	"github.com/apnkit/apnkit/keys"
+	"github.com/apnkit/apnkit/lease"
 )
 
 // Interface is the server's WireGuard interface, and the IP layer on top of it.
@@ -32,6 +33,17 @@ type Links struct {
 	Routes []netip.Prefix
 	// MTU in bytes. Zero leaves it as it is.
 	MTU int
+}
+
+// Firewall lets in what openings say, and keeps the private network's addresses
+// off all other interfaces.
+type Firewall interface {
+	// Apply opens the port to o, and to nobody else. Times are of the server's
+	// clock; each lease ends at its time even if Apply is never called again.
+	lease.Firewall
+	// Guard says which UDP port that is, and which prefixes enter the server
+	// through the WireGuard interface only. It is idempotent and keeps openings.
+	Guard(ctx context.Context, port uint16, protected []netip.Prefix) error
 }
 
 // Names makes the names of a netmap known on the server.
