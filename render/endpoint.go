@@ -35,7 +35,7 @@ func ParseEndpoint(s string) (Endpoint, error) {
 		if host, ok = strings.CutSuffix(in, "]"); !ok || !strings.Contains(host, ":") {
 			return Endpoint{}, errors.New("render: parse endpoint: brackets hold no IPv6 address")
 		}
-	} else if strings.Contains(host, ":") {
+	} else if strings.IndexByte(host, ':') >= 0 {
 		return Endpoint{}, errors.New("render: parse endpoint: IPv6 address without brackets")
 	}
 	e := Endpoint{Host: host, Port: uint16(n)}

@@ -57,7 +57,7 @@ func keyNamed(s string) key {
 		return keyNone
 	}
 	k := t[len(s)][letter]
-	if !strings.EqualFold(s, k.String()) {
+	if name := k.String(); s != name && !strings.EqualFold(s, name) {
 		return keyNone
 	}
 	return k

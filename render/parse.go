@@ -303,7 +303,9 @@ func (p *parser) prefixes(list []netip.Prefix, value string) ([]netip.Prefix, er
 		list = p.pool[:0:1]
 		p.pool = p.pool[1:]
 	}
-	for item := range strings.SplitSeq(value, ",") {
+	var item string
+	for more := true; more; {
+		item, value, more = strings.Cut(value, ",")
 		prefix, err := parsePrefix(trim(item))
 		if err != nil {
 			return nil, err
