@@ -21,7 +21,7 @@ import (
 	"github.com/apnkit/apnkit/apn/sqlstore"
 )
 
-const password = "open sesame" // of every role
+const password = "mellon sesame" // of every role
 
 // cluster is a PostgreSQL server of its own, behind a socket in its folder.
 type cluster struct {

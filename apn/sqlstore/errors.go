@@ -4,14 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/apnkit/apnkit/apn/store"
 )
 
 var (
-	// ErrForeign says that a file is not a SQLite file, or one of another
-	// program.
+	// ErrForeign says that a file is no SQLite file, or one of another program,
+	// or that tables of our names have other columns.
 	ErrForeign = errors.New("not a database of this store")
 	// ErrNewer says that the tables have a version that this one does not know.
 	ErrNewer = errors.New("database schema is newer than this program")
@@ -29,12 +30,14 @@ func failed(ctx context.Context, err error, format string, args ...any) error {
 	if err == nil {
 		return nil
 	}
-	switch text := err.Error(); {
-	case ctx.Err() != nil && !errors.Is(err, ctx.Err()) && !errors.Is(err, store.ErrConflict):
+	says := func(part string) bool { return strings.Contains(err.Error(), part) } // SQLite's words, in every driver
+	switch {
+	case errors.Is(err, store.ErrConflict):
+	case ctx.Err() != nil && !errors.Is(err, ctx.Err()):
 		err = fmt.Errorf("%w: %w", ctx.Err(), err)
-	case strings.Contains(text, "file is not a database"): // SQLite's words, in every driver
+	case says("file is not a database"), says("no such column"), sqlState(err, "42703"):
 		err = fmt.Errorf("%w: %w", ErrForeign, err)
-	case strings.Contains(text, "is malformed"), sqlState(err, "XX001", "XX002"):
+	case says("malformed"), says("unsupported file format"), sqlState(err, "XX001", "XX002"):
 		err = fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
 	return fmt.Errorf("sqlstore: %s: %w", fmt.Sprintf(format, args...), err)
@@ -43,13 +46,5 @@ func failed(ctx context.Context, err error, format string, args ...any) error {
 // sqlState reports whether a PostgreSQL server sent err with one of codes.
 func sqlState(err error, codes ...string) bool {
 	var e interface{ SQLState() string }
-	if !errors.As(err, &e) {
-		return false
-	}
-	for _, code := range codes {
-		if e.SQLState() == code {
-			return true
-		}
-	}
-	return false
+	return errors.As(err, &e) && slices.Contains(codes, e.SQLState())
 }

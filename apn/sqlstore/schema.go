@@ -46,8 +46,13 @@ func (s *Store) version(ctx context.Context, q querier) (version int, err error)
 		return 0, err
 	}
 	err = q.QueryRowContext(ctx, `SELECT version FROM apn_schema`).Scan(&version)
-	if err == nil && version > len(s.migrations) {
-		err = fmt.Errorf("%w: version %d, know %d", ErrNewer, version, len(s.migrations))
+	switch known := len(s.migrations); {
+	case err != nil:
+		return 0, err
+	case version > known:
+		return 0, fmt.Errorf("%w: version %d, know %d", ErrNewer, version, known)
+	case version < 1:
+		return 0, fmt.Errorf("%w: schema version %d", ErrDamaged, version)
 	}
-	return version, err
+	return version, nil
 }
