@@ -18,6 +18,7 @@ import (
 
 	"github.com/apnkit/apnkit/apn"
 	"github.com/apnkit/apnkit/apn/store"
+	"github.com/apnkit/apnkit/apn/store/storetest"
 	"github.com/apnkit/apnkit/keys"
 	"github.com/apnkit/apnkit/render"
 )
@@ -448,5 +449,5 @@ func TestModel(t *testing.T) {
 	t.Parallel()
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
-	runModel(t, seed, randomSteps)
+	runModel(t, seed, randomSteps, 1, storetest.Faults{})
 }

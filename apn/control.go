@@ -422,22 +422,30 @@ func (n *Network) Update(ctx context.Context, u NetworkUpdate) (NetworkInfo, err
 // Networks returns the names of networks after after, sorted, at most limit, and
 // whether there are more. A limit of 0 or less means 100.
 func (c *Control) Networks(ctx context.Context, after string, limit int) (names []string, more bool, err error) {
+	names, more, err = networksOf(ctx, c.store, after, limit)
+	if err != nil {
+		return nil, false, &Error{Op: "list networks", Err: storeError(err)}
+	}
+	return names, more, nil
+}
+
+func networksOf(ctx context.Context, st store.Store, after string, limit int) (names []string, more bool, err error) {
 	if limit <= 0 {
 		limit = 100
 	}
 	if after != "" {
 		after = dirNet + after
 	}
-	page, err := c.store.List(ctx, dirSpace, dirNet, after, limit)
+	page, err := st.List(ctx, dirSpace, dirNet, after, limit)
 	if err != nil {
-		return nil, false, &Error{Op: "list networks", Err: storeError(err)}
+		return nil, false, err
 	}
 	for _, e := range page.Entries {
 		name := strings.TrimPrefix(e.Key, dirNet)
 		// A creation that was cut off left a name and no network.
-		row, err := c.store.Get(ctx, space(name), rowNet)
+		row, err := st.Get(ctx, space(name), rowNet)
 		if err != nil {
-			return nil, false, &Error{Op: "list networks", Err: storeError(err)}
+			return nil, false, err
 		}
 		if len(row.Entries) > 0 {
 			names = append(names, name)

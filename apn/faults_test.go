@@ -81,14 +81,14 @@ func runFaults(t *testing.T, seed uint64) {
 	requireSound(t, fresh, len(list))
 }
 
-func openPatiently(t *testing.T, ctl *apn.Control) *apn.Network {
-	t.Helper()
+func openPatiently(tb testing.TB, ctl *apn.Control) *apn.Network {
+	tb.Helper()
 	for {
-		n, err := ctl.Network(t.Context(), "acme")
+		n, err := ctl.Network(tb.Context(), "acme")
 		if err == nil {
 			return n
 		}
-		require.ErrorIs(t, err, apn.ErrUnavailable)
+		require.ErrorIs(tb, err, apn.ErrUnavailable)
 	}
 }
 

@@ -7,12 +7,14 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/apnkit/apnkit/apn"
 	"github.com/apnkit/apnkit/apn/store"
+	"github.com/apnkit/apnkit/apn/store/storetest"
 	"github.com/apnkit/apnkit/keys"
 )
 
@@ -31,19 +33,26 @@ type rest struct {
 }
 
 // runModel gives random commands to a network and to its twin, and compares
-// after each: results, reach, addresses. It reopens the network at times.
-func runModel(tb testing.TB, seed uint64, steps int) {
+// after each: results, reach, addresses. Each command goes to one of the
+// replicas, whose store has faults. It reopens the network at times.
+func runModel(tb testing.TB, seed uint64, steps, replicas int, faults storetest.Faults) {
 	tb.Helper()
 	rnd := rand.New(rand.NewPCG(seed, 1))
 	clk := newClock()
-	st := store.NewMem()
-	n, err := open(tb, st, withClock(clk)).CreateNetwork(tb.Context(), "acme", testPool())
+	mem := store.NewMem()
+	_, err := open(tb, mem, withClock(clk)).CreateNetwork(tb.Context(), "acme", testPool())
 	require.NoError(tb, err)
+	st := storetest.NewChaos(mem, seed, faults)
+	all := make([]*apn.Network, replicas)
+	for i := range all {
+		all[i] = openPatiently(tb, open(tb, st, withClock(clk)))
+	}
 	w := &twin{
 		apps: map[string]map[string]netip.Addr{}, roles: map[string]map[string]apn.Role{},
 		devices: map[string]map[string]bool{}, rests: map[netip.Addr]rest{}, leases: map[string]time.Time{},
 	}
 	var trace []string
+	last := all[0] // has seen every command
 	pick := func(kind string, of int) string { return fmt.Sprintf("%s%d", kind, rnd.IntN(of)) }
 	for range steps {
 		app, server, member, device := pick("app", 4), pick("s", 12), pick("m", 3), pick("d", 2)
@@ -57,6 +66,8 @@ func runModel(tb testing.TB, seed uint64, steps int) {
 		}
 		var got, want error
 		ctx := tb.Context()
+		at := rnd.IntN(replicas)
+		n := all[at]
 		switch op {
 		case 0:
 			want = exists(w.apps, app)
@@ -142,12 +153,13 @@ func runModel(tb testing.TB, seed uint64, steps int) {
 		case 13:
 			clk.advance(time.Duration(rnd.IntN(10)) * time.Hour)
 			if rnd.IntN(4) == 0 {
-				before := dump(tb, n)
-				n, got = open(tb, st, withClock(clk)).Network(ctx, "acme")
-				require.NoError(tb, got)
-				require.Equal(tb, before, dump(tb, n), "seed %d", seed)
+				before := dump(tb, last)
+				all[at] = openPatiently(tb, open(tb, st, withClock(clk)))
+				require.Equal(tb, before, dump(tb, all[at]), "seed %d", seed)
 			}
+			n = last
 		}
+		last = n
 		if !errors.Is(got, want) || (want == nil) != (got == nil) {
 			fail("got %v, want %v", got, want)
 		}
@@ -157,7 +169,22 @@ func runModel(tb testing.TB, seed uint64, steps int) {
 	for _, list := range w.apps {
 		servers += len(list)
 	}
-	requireSound(tb, n, servers)
+	st.Calm(tb.Context())
+	requireSound(tb, last, servers)
+	v, err := open(tb, mem).Verify(tb.Context(), "acme")
+	require.NoError(tb, err, "seed %d", seed)
+	require.Empty(tb, v.Problems, "seed %d", seed)
+}
+
+// TestModelOfReplicas runs the model on replicas over a store that fails, loses
+// acknowledgements and answers late. Commands resolve all of that by themselves.
+func TestModelOfReplicas(t *testing.T) {
+	t.Parallel()
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	synctest.Test(t, func(t *testing.T) {
+		runModel(t, seed, 1500, 3, storetest.Faults{Compacted: 0.02, Conflict: 0.1, Before: 0.05, After: 0.1, Late: 0.05, Wait: 0.1})
+	})
 }
 
 func exists[V any](m map[string]V, name string) error {

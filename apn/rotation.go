@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/apnkit/apnkit/apn/store"
 	"github.com/apnkit/apnkit/keys"
 )
 
@@ -34,19 +35,19 @@ func (c *Control) SetKEK(kek *keys.KEKSet) error {
 }
 
 // KEKIDs returns the key IDs that data keys in the store name, sorted: the KEKs
-// without which some network cannot be read. It opens no network.
-func (c *Control) KEKIDs(ctx context.Context) ([]string, error) {
+// without which some network cannot be read. It needs no KEK itself.
+func KEKIDs(ctx context.Context, st store.Store) ([]string, error) {
 	const op = "list KEKs"
 	ids := map[string]bool{}
 	for after, more := "", true; more; {
 		var networks []string
 		var err error
-		if networks, more, err = c.Networks(ctx, after, pageSize); err != nil {
-			return nil, &Error{Op: op, Err: err}
+		if networks, more, err = networksOf(ctx, st, after, pageSize); err != nil {
+			return nil, &Error{Op: op, Err: storeError(err)}
 		}
 		for _, name := range networks {
 			after = name
-			page, err := c.store.List(ctx, space(name), preDEK, "", 0)
+			page, err := st.List(ctx, space(name), preDEK, "", 0)
 			if err != nil {
 				return nil, &Error{Op: op, Object: name, Err: storeError(err)}
 			}

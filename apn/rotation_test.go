@@ -111,7 +111,7 @@ func TestRewrapKEK(t *testing.T) {
 	before := pairs()
 
 	old, next := &testKEK{id: "kek-1"}, &testKEK{id: "kek-2"}
-	ids, err := ctl.KEKIDs(t.Context())
+	ids, err := apn.KEKIDs(t.Context(), st)
 	require.NoError(t, err)
 	require.Equal(t, []string{"kek-1"}, ids)
 	require.NoError(t, ctl.SetKEK(keys.Multi(next, old)))
@@ -120,7 +120,7 @@ func TestRewrapKEK(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, 1, moved, "the destroyed key needs no KEK")
 	require.Equal(t, before, pairs(), "no key pair is touched")
-	ids, err = ctl.KEKIDs(t.Context())
+	ids, err = apn.KEKIDs(t.Context(), st)
 	require.NoError(t, err)
 	require.Equal(t, []string{"kek-2"}, ids)
 	for _, d := range n.KeyStatus().DEKs {

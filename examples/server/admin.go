@@ -45,13 +45,16 @@ func (d *data) serveAdmin(ctx context.Context, log *slog.Logger) (stop func(), e
 	}
 	mux := http.NewServeMux()
 	var busy sync.Mutex
-	for name, run := range commands() {
+	for name, cmd := range commands() {
+		if cmd.alone {
+			continue
+		}
 		mux.HandleFunc("POST /"+strings.ReplaceAll(name, " ", "/"), func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Trailer", adminTrailer)
 			err := errors.New("another key command is at work")
 			if busy.TryLock() {
 				defer busy.Unlock()
-				err = run(r.Context(), d, r.URL.Query().Get("arg"), flushing{w, http.NewResponseController(w)})
+				err = cmd.run(r.Context(), d, r.URL.Query().Get("arg"), flushing{w, http.NewResponseController(w)})
 			}
 			if err != nil {
 				w.Header().Set(adminTrailer, strings.ReplaceAll(err.Error(), "\n", "; "))
@@ -82,8 +85,14 @@ func (f flushing) Write(p []byte) (int, error) {
 // command runs a command in the server that has the data folder open, or here if
 // there is none.
 func (o *options) command(ctx context.Context, name, arg string, stdout io.Writer) error {
-	if _, err := os.Stat(filepath.Join(o.data, "apn.db")); err != nil {
-		return fmt.Errorf("there is no database in %s: %w", o.data, err)
+	if name == "restore" {
+		return o.commandHere(ctx, name, arg, stdout) // it may be the first to make a database
+	}
+	if ok, err := o.store.exists(); err != nil || !ok {
+		return errors.Join(fmt.Errorf("there is no database %s", o.store), err)
+	}
+	if commands()[name].alone {
+		return o.commandHere(ctx, name, arg, stdout)
 	}
 	client := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(o.data, adminSocket))
@@ -118,5 +127,5 @@ func (o *options) commandHere(ctx context.Context, name, arg string, stdout io.W
 		return err
 	}
 	defer func() { err = errors.Join(err, d.Close()) }()
-	return commands()[name](ctx, d, arg, stdout)
+	return commands()[name].run(ctx, d, arg, stdout)
 }

@@ -13,8 +13,6 @@ import (
 	"github.com/apnkit/apnkit/render"
 )
 
-const checkName = "config check"
-
 // checkArg reads the config file that args begin with, and returns what is sent
 // of it: its public key and its fingerprint.
 func checkArg(args []string) (arg string, rest []string, err error) {

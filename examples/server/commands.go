@@ -15,25 +15,58 @@ import (
 	"github.com/apnkit/apnkit/keys/localkek"
 )
 
-// command is work on a data folder while its networks are in use. It may be cut
-// off at any moment, and goes on when it is run again. arg is what the client
-// side made of the words after the command's name.
-type command func(ctx context.Context, d *data, arg string, out io.Writer) error
+// command is work on a data folder. It may be cut off at any moment, and is
+// finished by running it again.
+type command struct {
+	run func(ctx context.Context, d *data, arg string, out io.Writer) error
+	// arg makes one text of the words after the command's name, on the client
+	// side. Nil: it takes none.
+	arg func(args []string) (arg string, rest []string, err error)
+	// alone means that no server may be at work.
+	alone bool
+}
 
 // commands are the words that may stand before the flags.
 func commands() map[string]command {
 	return map[string]command{
-		"kek status":  kekStatus,
-		"kek rotate":  kekRotate,
-		"kek prune":   kekPrune,
-		"keys rotate": keysRotate,
-		"keys verify": keysVerify,
-		checkName:     configCheck,
+		"kek status":   {run: kekStatus},
+		"kek rotate":   {run: kekRotate},
+		"kek prune":    {run: kekPrune},
+		"keys rotate":  {run: keysRotate},
+		"keys verify":  {run: keysVerify},
+		"config check": {run: configCheck, arg: checkArg},
+		"verify":       {run: verify},
+		"backup":       {run: backup, arg: fileArg},
+		"restore":      {run: restore, arg: fileArg, alone: true},
+		"move":         {run: move, arg: storeArg, alone: true},
 	}
+}
+
+// findCommand looks for a command at the start of args. name is empty if there
+// is none.
+func findCommand(args []string) (name string, cmd command, rest []string) {
+	for words := min(2, len(args)); words > 0; words-- {
+		name := strings.Join(args[:words], " ")
+		if cmd, ok := commands()[name]; ok {
+			return name, cmd, args[words:]
+		}
+	}
+	return "", command{}, args
 }
 
 // networks yields every network, opened.
 func (d *data) networks(ctx context.Context, yield func(*apn.Network) error) error {
+	return d.names(ctx, func(name string) error {
+		n, err := d.ctl.Network(ctx, name)
+		if err != nil {
+			return err
+		}
+		return yield(n)
+	})
+}
+
+// names yields the name of every network.
+func (d *data) names(ctx context.Context, yield func(string) error) error {
 	for after, more := "", true; more; {
 		var names []string
 		var err error
@@ -42,11 +75,7 @@ func (d *data) networks(ctx context.Context, yield func(*apn.Network) error) err
 		}
 		for _, name := range names {
 			after = name
-			n, err := d.ctl.Network(ctx, name)
-			if err == nil {
-				err = yield(n)
-			}
-			if err != nil {
+			if err := yield(name); err != nil {
 				return fmt.Errorf("network %s: %w", name, err)
 			}
 		}
@@ -86,7 +115,7 @@ func kekStatus(ctx context.Context, d *data, _ string, out io.Writer) error {
 // kekRotate makes a new KEK and wraps every data key under it. While a data key
 // still needs an older KEK, it goes on with the one it made before.
 func kekRotate(ctx context.Context, d *data, _ string, out io.Writer) error {
-	inUse, err := d.ctl.KEKIDs(ctx)
+	inUse, err := apn.KEKIDs(ctx, d.store)
 	if err != nil {
 		return err
 	}
@@ -107,7 +136,7 @@ func kekRotate(ctx context.Context, d *data, _ string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if inUse, err = d.ctl.KEKIDs(ctx); err != nil {
+	if inUse, err = apn.KEKIDs(ctx, d.store); err != nil {
 		return err
 	}
 	if slices.ContainsFunc(inUse, func(id string) bool { return id != d.kek.KeyID() }) {
@@ -118,7 +147,7 @@ func kekRotate(ctx context.Context, d *data, _ string, out io.Writer) error {
 
 // kekPrune forgets the KEKs before the present one.
 func kekPrune(ctx context.Context, d *data, _ string, out io.Writer) error {
-	inUse, err := d.ctl.KEKIDs(ctx)
+	inUse, err := apn.KEKIDs(ctx, d.store)
 	if err != nil {
 		return err
 	}

@@ -8,11 +8,10 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"path/filepath"
 	"slices"
 
 	"github.com/apnkit/apnkit/apn"
-	"github.com/apnkit/apnkit/apn/boltstore"
+	"github.com/apnkit/apnkit/apn/store"
 	"github.com/apnkit/apnkit/keys"
 	"github.com/apnkit/apnkit/keys/localkek"
 	"github.com/apnkit/apnkit/lease"
@@ -21,7 +20,7 @@ import (
 // data is the open data folder.
 type data struct {
 	options *options
-	store   *boltstore.Store
+	store   database
 	ctl     *apn.Control
 	kek     *keys.KEKSet // what ctl wraps with; a key command replaces it
 	dnsAddr net.Addr     // where DNS is answered; nil: nowhere
@@ -34,49 +33,60 @@ func (o *options) openData(ctx context.Context, sources lease.SourceOptions, log
 	if err := os.MkdirAll(o.data, 0o700); err != nil {
 		return nil, fmt.Errorf("the data folder cannot be made: %w", err)
 	}
-	path := filepath.Join(o.data, "apn.db")
-	kek, err := o.openKEK(path)
+	st, err := o.store.open(ctx)
 	if err != nil {
 		return nil, err
 	}
-	st, err := boltstore.Open(path, nil)
+	kek, err := o.openKEK(ctx, st)
 	if err != nil {
-		return nil, explainStore(path, err)
+		return nil, errors.Join(err, st.Close())
 	}
 	ctl, err := apn.Open(apn.Config{Store: st, KEK: kek, Sources: sources, Logger: log})
 	if err != nil {
 		return nil, errors.Join(err, st.Close())
 	}
-	d = &data{options: o, store: st, ctl: ctl, kek: kek}
-	if err := o.checkKEK(ctx, ctl, kek); err != nil {
-		return nil, errors.Join(err, d.Close())
-	}
-	return d, nil
+	return &data{options: o, store: st, ctl: ctl, kek: kek}, nil
 }
 
 // Close waits for what is under way.
 func (d *data) Close() error { return errors.Join(d.ctl.Close(), d.store.Close()) }
 
-// openKEK opens the KEK beside the database, or makes one if there is no
-// database that would need another.
-func (o *options) openKEK(db string) (*keys.KEKSet, error) {
+// openKEK opens the KEK that the database needs, or makes one if nothing in the
+// database needs any.
+func (o *options) openKEK(ctx context.Context, st store.Store) (*keys.KEKSet, error) {
+	needed, err := apn.KEKIDs(ctx, st)
+	if err != nil {
+		return nil, fmt.Errorf("the database cannot be read: %w", err)
+	}
 	opts, err := o.kek.fileOptions()
 	if err != nil {
 		return nil, err
 	}
 	defer clear(opts.Passphrase)
 	kek, err := localkek.OpenFile(o.kek.file, opts)
-	if !errors.Is(err, fs.ErrNotExist) {
+	switch {
+	case !errors.Is(err, fs.ErrNotExist):
+		if err != nil {
+			return nil, explainKEK(o.kek.file, err)
+		}
+	case len(needed) > 0:
+		return nil, fmt.Errorf("the KEK file %s is missing, and nothing in %s can be read without it: put it back from its backup or name it with -kek", o.kek.file, o.store)
+	default:
+		kek, err = localkek.CreateFile(o.kek.file, opts)
 		return kek, explainKEK(o.kek.file, err)
 	}
-	switch info, dbErr := os.Stat(db); {
-	case dbErr == nil && info.Size() > 0:
-		return nil, fmt.Errorf("the KEK file %s is missing, and nothing in %s can be read without it: put it back from its backup or name it with -kek", o.kek.file, db)
-	case dbErr != nil && !errors.Is(dbErr, fs.ErrNotExist):
-		return nil, dbErr
+	return kek, o.fits(needed, kek)
+}
+
+// fits looks whether the KEK opens what the database needs, now rather than at
+// the first request.
+func (o *options) fits(needed []string, kek *keys.KEKSet) error {
+	for _, id := range needed {
+		if !slices.Contains(kek.KeyIDs(), id) {
+			return fmt.Errorf("the KEK in %s does not fit the database: it is %q and the database needs %q", o.kek.file, kek.KeyID(), id)
+		}
 	}
-	kek, err = localkek.CreateFile(o.kek.file, opts)
-	return kek, explainKEK(o.kek.file, err)
+	return nil
 }
 
 // fileOptions reads the passphrase, if there is one. The caller clears it.
@@ -105,36 +115,6 @@ func explainKEK(path string, err error) error {
 	default:
 		return fmt.Errorf("the KEK cannot be opened: %w", err)
 	}
-}
-
-func explainStore(path string, err error) error {
-	switch {
-	case errors.Is(err, boltstore.ErrLocked):
-		return fmt.Errorf("the database %s is in use by another process: stop that one first, or choose another folder with -data", path)
-	case errors.Is(err, boltstore.ErrForeign):
-		return fmt.Errorf("%s is not a database of this program, and is left as it is: move it away or choose another folder with -data", path)
-	case errors.Is(err, boltstore.ErrNewer):
-		return fmt.Errorf("the database %s was written by a newer version of this program: %w", path, err)
-	case errors.Is(err, boltstore.ErrDamaged):
-		return fmt.Errorf("the database %s is damaged, and is left as it is: restore it from a backup (%w)", path, err)
-	default:
-		return fmt.Errorf("the database cannot be opened: %w", err)
-	}
-}
-
-// checkKEK looks whether the KEK opens what the database holds, now rather than
-// at the first request.
-func (o *options) checkKEK(ctx context.Context, ctl *apn.Control, kek *keys.KEKSet) error {
-	ids, err := ctl.KEKIDs(ctx)
-	if err != nil {
-		return fmt.Errorf("the database cannot be read: %w", err)
-	}
-	for _, id := range ids {
-		if !slices.Contains(kek.KeyIDs(), id) {
-			return fmt.Errorf("the KEK in %s does not fit the database: it is %q and the database needs %q", o.kek.file, kek.KeyID(), id)
-		}
-	}
-	return nil
 }
 
 // firstStart reports whether nobody has ever used the database.

@@ -3,12 +3,24 @@
 //
 //	go run ./examples/server
 //
-// Key commands work on a running server, and on a stopped one, by its data
-// folder: kek status, kek rotate, kek prune, keys rotate, keys verify. So does
-// config check, which tells whether a config file is current.
+// Commands stand before the flags:
+//
+//	kek status        the keys that wrap keys
+//	kek rotate        a new KEK; every data key is wrapped under it
+//	kek prune         forget the KEKs before the present one
+//	keys rotate       new data keys; every sealed key moves to them
+//	keys verify       open every sealed key
+//	config check FILE is this config file current?
+//	verify            read everything, and check that it fits together
+//	backup FILE       all networks as of now
+//	restore FILE      a backup into an empty store
+//	move STORE        everything into an empty store, as -store names it
+//
+// They work on a running server, by the data folder, and on a stopped one; restore
+// and move only on a stopped one.
 //
 //	go run ./examples/server kek rotate -data ./apn-data
-//	go run ./examples/server config check acme-laptop.conf -data ./apn-data
+//	go run ./examples/server move postgres://apn@db/apn -data ./apn-data
 //
 // It prints its address, and on its first start an admin token that it never
 // shows again. Everything else is in the flags.
@@ -34,18 +46,11 @@ func main() {
 
 // run is main without the process around it. It returns the exit status.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	name, rest := "", args
-	if len(args) >= 2 {
-		name, rest = args[0]+" "+args[1], args[2:]
-	}
-	_, isCommand := commands()[name]
-	if isCommand {
-		args = rest
-	}
+	name, cmd, args := findCommand(args)
 	var arg string
 	var err error
-	if name == checkName {
-		if arg, args, err = checkArg(args); err != nil {
+	if cmd.arg != nil {
+		if arg, args, err = cmd.arg(args); err != nil {
 			fmt.Fprintf(stderr, "server: %v\n", err)
 			return 2
 		}
@@ -57,7 +62,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case err != nil:
 		return 2 // package flag has said why
 	}
-	if isCommand {
+	if name != "" {
 		err = o.command(ctx, name, arg, stdout)
 	} else {
 		err = o.serve(ctx, stdout, stderr)

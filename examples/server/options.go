@@ -7,12 +7,14 @@ import (
 	"net/netip"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 // options are the command line.
 type options struct {
 	addr           string
 	data           string
+	store          storeSpec
 	kek            kekSource
 	tlsCert        string
 	tlsKey         string
@@ -21,6 +23,7 @@ type options struct {
 	suffix         string
 	dns            string
 	privateSources bool
+	keepAudit      time.Duration
 	newToken       bool
 	verbose        bool
 }
@@ -37,6 +40,10 @@ func parse(args []string, stderr io.Writer) (*options, error) {
 	f.SetOutput(stderr)
 	f.StringVar(&o.addr, "addr", "127.0.0.1:8066", "`address` to listen on")
 	f.StringVar(&o.data, "data", "./apn-data", "`folder` of database and KEK; made if it is missing")
+	f.Func("store", "`where` the rows are: bolt:PATH, sqlite:PATH, postgres://… or etcd://… (default bolt:apn.db in the data folder)", func(s string) (err error) {
+		o.store, err = parseStore(s)
+		return err
+	})
 	f.Func("kek", "`source` of the key that wraps all others: file:PATH, or passphrase-file:PATH for a file in the data folder under the passphrase in PATH (default file:kek.key in the data folder)", o.kek.parse)
 	f.StringVar(&o.tlsCert, "tls-cert", "", "`file` with the certificate, for HTTPS")
 	f.StringVar(&o.tlsKey, "tls-key", "", "`file` with the certificate's key")
@@ -45,6 +52,7 @@ func parse(args []string, stderr io.Writer) (*options, error) {
 	f.StringVar(&o.suffix, "suffix", "", "DNS `suffix` of new networks that name none (default apn)")
 	f.StringVar(&o.dns, "dns", "", "`[NETWORK@]ADDRESS` to answer DNS queries for a network's names at (default none)")
 	f.BoolVar(&o.privateSources, "private-sources", false, "let leases be for private addresses; always so when listening on loopback alone")
+	f.DurationVar(&o.keepAudit, "keep-audit", 0, "forget audit events after this `time`, like 8760h for a year (default never)")
 	f.BoolVar(&o.newToken, "new-token", false, "print another admin token")
 	f.BoolVar(&o.verbose, "v", false, "log every request")
 	if err := f.Parse(args); err != nil {
@@ -54,6 +62,8 @@ func parse(args []string, stderr io.Writer) (*options, error) {
 	switch {
 	case f.NArg() > 0:
 		err = fmt.Errorf("unexpected argument %q", f.Arg(0))
+	case o.keepAudit < 0:
+		err = fmt.Errorf("-keep-audit must not be negative")
 	case (o.tlsCert == "") != (o.tlsKey == ""):
 		err = fmt.Errorf("-tls-cert and -tls-key go together")
 	}
@@ -61,6 +71,9 @@ func parse(args []string, stderr io.Writer) (*options, error) {
 		fmt.Fprintln(stderr, err)
 		f.Usage()
 		return nil, err
+	}
+	if o.store == "" {
+		o.store = storeSpec("bolt:" + filepath.Join(o.data, "apn.db"))
 	}
 	if o.kek.file == "" {
 		o.kek.file = filepath.Join(o.data, "kek.key")

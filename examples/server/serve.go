@@ -70,6 +70,7 @@ func (o *options) serve(ctx context.Context, stdout, stderr io.Writer) (err erro
 		return err
 	}
 	defer stop()
+	defer d.compactLoop(ctx, log)()
 	if o.dns != "" {
 		stop, err := d.serveDNS(ctx, log)
 		if err != nil {

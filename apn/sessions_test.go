@@ -1,0 +1,10 @@
+package apn_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/apnkit/apnkit/apn"
+)
