@@ -6,10 +6,10 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/apnkit/apnkit/apn/store"
 )
@@ -23,6 +23,10 @@ const (
 	DO UPDATE SET rev = apn_space.rev + 1 WHERE apn_space.rev = $2 OR $2 < 0 RETURNING rev`
 	lower = `UPDATE apn_space SET rev = rev - 1 WHERE id = $1`
 
+	// chunk is how many rows or keys a statement names at most: SQLite looks for
+	// each parameter among all of them.
+	chunk = 250
+
 	replace = ` ON CONFLICT (space, key) DO UPDATE SET rev = excluded.rev, val = excluded.val, sum = excluded.sum`
 )
 
@@ -33,7 +37,7 @@ func (s *Store) Commit(ctx context.Context, space string, b store.Batch) (rev st
 	}
 	switch {
 	case err != nil:
-	case s.one && len(b.Checks) == 0 && 3*len(b.Writes) <= most:
+	case s.one && len(b.Checks) == 0 && len(b.Writes) <= chunk:
 		rev, err = commitOnce(ctx, s.db, space, b)
 	default:
 		err = s.transact(ctx, func(ctx context.Context, q querier) (err error) {
@@ -58,17 +62,17 @@ func (s *Store) Commit(ctx context.Context, space string, b store.Batch) (rev st
 }
 
 // transact runs do in a transaction of its own.
-func (s *Store) transact(ctx context.Context, do func(context.Context, querier) error) (err error) {
+func (s *Store) transact(ctx context.Context, do func(context.Context, querier) error) error {
 	c, err := s.writer.Conn(ctx)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, c.Close()) }()
+	defer func() { _ = c.Close() }() // goes back to the pool
+	if err := s.enter(ctx, c); err != nil {
+		return err
+	}
 	if s.local {
 		ctx = context.WithoutCancel(ctx) // takes no longer than to roll back
-	}
-	if _, err = c.ExecContext(ctx, s.begin); err != nil {
-		return err
 	}
 	if err = do(ctx, c); err == nil {
 		_, err = c.ExecContext(ctx, "COMMIT")
@@ -81,6 +85,22 @@ func (s *Store) transact(ctx context.Context, do func(context.Context, querier) 
 	return err
 }
 
+// enter begins a transaction. Where SQLite itself waits for another process, it
+// sleeps long, and does not hear of the end of ctx.
+func (s *Store) enter(ctx context.Context, c *sql.Conn) error {
+	for {
+		_, err := c.ExecContext(ctx, s.begin)
+		if err == nil || !strings.Contains(err.Error(), "database is locked") {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(time.Millisecond):
+		}
+	}
+}
+
 // commit does b inside a transaction. If it returns a conflict and a revision,
 // the space was raised to it.
 func commit(ctx context.Context, q querier, space string, b store.Batch) (store.Rev, error) {
@@ -91,24 +111,14 @@ func commit(ctx context.Context, q querier, space string, b store.Batch) (store.
 	}
 	// A statement after the one that waited for the space: it sees what the
 	// others wrote.
-	for keys := range slices.Chunk(slices.Sorted(maps.Keys(b.Checks)), most) {
+	for keys := range slices.Chunk(slices.Sorted(maps.Keys(b.Checks)), chunk) {
 		if err := check(ctx, q, space, b.Checks, keys); err != nil {
 			return store.Rev(rev), err //nolint:gosec // counts up from 1
 		}
 	}
-	for writes := range slices.Chunk(b.Writes, 1000) {
-		query := strings.Builder{}
-		query.WriteString(`INSERT INTO apn_kv (space, rev, key, val, sum) VALUES `)
-		args := []any{space, rev}
-		for i, w := range writes {
-			if i > 0 {
-				query.WriteString(", ")
-			}
-			fmt.Fprintf(&query, "($1, $2, $%d, $%d, $%d)", len(args)+1, len(args)+2, len(args)+3)
-			args = append(args, w.Key, nullable(w.Value), sum(space, w.Key, w.Value))
-		}
-		query.WriteString(replace)
-		if _, err := q.ExecContext(ctx, query.String(), args...); err != nil {
+	for writes := range slices.Chunk(b.Writes, chunk) {
+		rows, args := values([]any{space, rev}, "($1, $2, $%d, $%d, $%d)", writes)
+		if _, err := q.ExecContext(ctx, `INSERT INTO apn_kv (space, rev, key, val, sum) VALUES `+rows+replace, args...); err != nil {
 			return 0, err
 		}
 	}
@@ -119,21 +129,31 @@ func commit(ctx context.Context, q querier, space string, b store.Batch) (store.
 func commitOnce(ctx context.Context, q querier, space string, b store.Batch) (store.Rev, error) {
 	query, args := raised(space, b.At)
 	if len(b.Writes) > 0 {
-		var rows strings.Builder
-		for i, w := range b.Writes {
-			if i > 0 {
-				rows.WriteString(", ")
-			}
-			fmt.Fprintf(&rows, "($%d::text, $%d::bytea, $%d::bigint)", len(args)+1, len(args)+2, len(args)+3)
-			args = append(args, w.Key, nullable(w.Value), sum(space, w.Key, w.Value))
-		}
+		var rows string
+		rows, args = values(args, "($%d::text, $%d::bytea, $%d::bigint)", b.Writes)
 		query = `WITH s AS (` + query + `), w AS (INSERT INTO apn_kv (space, rev, key, val, sum)
-			SELECT $1, s.rev, t.key, t.val, t.sum FROM s, (VALUES ` + rows.String() + `) t(key, val, sum)` + replace + `)
+			SELECT $1, s.rev, t.key, t.val, t.sum FROM s, (VALUES ` + rows + `) t(key, val, sum)` + replace + `)
 			SELECT rev FROM s`
 	}
 	var rev int64
 	err := q.QueryRowContext(ctx, query, args...).Scan(&rev)
 	return store.Rev(rev), conflict(err, b.At) //nolint:gosec // counts up from 1
+}
+
+// values returns writes as rows in form, and their parameters after args, the
+// first of which is the space. A value that is no interface would be empty where
+// it is nil, in some drivers.
+func values(args []any, form string, writes []store.Write) (string, []any) {
+	var rows []string
+	for _, w := range writes {
+		n := len(args)
+		rows = append(rows, fmt.Sprintf(form, n+1, n+2, n+3))
+		args = append(args, w.Key, nil, sum(args[0].(string), w.Key, w.Value))
+		if w.Value != nil {
+			args[n+1] = w.Value
+		}
+	}
+	return strings.Join(rows, ", "), args
 }
 
 // raised returns the statement that raises the revision, if it is at.
@@ -157,8 +177,8 @@ func conflict(err error, at *store.Rev) error {
 }
 
 func check(ctx context.Context, q querier, space string, checks map[string]store.Rev, keys []string) error {
-	rows, err := q.QueryContext(ctx, `SELECT key, rev FROM apn_kv WHERE space = $1 AND val IS NOT NULL AND key IN (`+list(2, len(keys))+`)`,
-		append([]any{space}, anys(keys)...)...)
+	in, args := list([]any{space}, keys)
+	rows, err := q.QueryContext(ctx, `SELECT key, rev FROM apn_kv WHERE space = $1 AND val IS NOT NULL AND key IN `+in, args...)
 	if err != nil {
 		return err
 	}
@@ -188,9 +208,13 @@ func valid(space string, b store.Batch) error {
 	if err := validName(space); err != nil {
 		return fmt.Errorf("name of the space: %w", err)
 	}
+	keys := slices.Collect(maps.Keys(b.Checks))
 	for _, w := range b.Writes {
-		if err := validName(w.Key); err != nil {
-			return fmt.Errorf("key %q: %w", w.Key, err)
+		keys = append(keys, w.Key)
+	}
+	for _, key := range keys {
+		if err := validName(key); err != nil {
+			return fmt.Errorf("key %q: %w", key, err)
 		}
 	}
 	return nil
@@ -206,22 +230,4 @@ func validName(s string) error {
 		}
 	}
 	return nil
-}
-
-// nullable keeps a deletion apart from an empty value in every driver.
-func nullable(value []byte) any {
-	if value == nil {
-		return nil
-	}
-	return value
-}
-
-// usable reports why the store cannot be used.
-func (s *Store) usable(ctx context.Context) error {
-	select {
-	case <-s.closed:
-		return fs.ErrClosed
-	default:
-		return ctx.Err()
-	}
 }

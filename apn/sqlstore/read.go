@@ -33,7 +33,7 @@ type reader struct {
 const (
 	columns = `COALESCE(k.key, ''), COALESCE(k.rev, 0), k.val, k.val IS NOT NULL, COALESCE(k.sum, 0) FROM apn_space s LEFT JOIN `
 
-	getRows = `SELECT s.rev, 0, 0, ` + columns + `apn_kv k ON k.space = s.id AND k.val IS NOT NULL AND k.key IN (%s) WHERE s.id = $1`
+	getRows = `SELECT s.rev, 0, 0, ` + columns + `apn_kv k ON k.space = s.id AND k.val IS NOT NULL AND k.key IN %s WHERE s.id = $1`
 
 	listRows = `SELECT s.rev, 0, 0, ` + columns + `(SELECT * FROM apn_kv
 	WHERE space = $1 AND key >= $2 AND key < $3 AND val IS NOT NULL ORDER BY key LIMIT $4) k
@@ -47,21 +47,17 @@ const (
 	ON k.space = s.id WHERE s.id = $1 ORDER BY k.rev, k.key`
 )
 
-// most is how many parameters a statement may have besides a few.
-const most = 30_000
-
 // Get implements [store.Store].
-func (r reader) Get(ctx context.Context, space string, keys ...string) (store.Page, error) {
-	var p store.Page
-	var err error
-	if len(keys) <= most {
-		p, _, _, err = r.page(ctx, space, fmt.Sprintf(getRows, list(2, len(keys))), anys(keys)...)
+func (r reader) Get(ctx context.Context, space string, keys ...string) (p store.Page, err error) {
+	if len(keys) <= chunk {
+		in, args := list([]any{space}, keys)
+		p, _, _, err = r.page(ctx, space, fmt.Sprintf(getRows, in), args...)
 	} else {
+		p, _, _, err = r.page(ctx, space, listRows, space, slices.Min(keys), slices.Max(keys)+" ", math.MaxInt64)
 		asked := make(map[string]bool, len(keys))
 		for _, key := range keys {
 			asked[key] = true
 		}
-		p, _, _, err = r.page(ctx, space, listRows, "", "\x7f", math.MaxInt64)
 		p.Entries = slices.DeleteFunc(p.Entries, func(e store.Entry) bool { return !asked[e.Key] })
 	}
 	return p, failed(ctx, err, "get from %q", space)
@@ -74,7 +70,7 @@ func (r reader) List(ctx context.Context, space, prefix, after string, limit int
 		n = int64(limit) + 1
 	}
 	// Keys are of the characters from space to tilde.
-	p, _, _, err := r.page(ctx, space, listRows, max(prefix, after+" "), prefix+"\x7f", n)
+	p, _, _, err := r.page(ctx, space, listRows, space, max(prefix, after+" "), prefix+"\x7f", n)
 	if p.More = limit > 0 && len(p.Entries) > limit; p.More {
 		p.Entries = p.Entries[:limit]
 	}
@@ -84,7 +80,7 @@ func (r reader) List(ctx context.Context, space, prefix, after string, limit int
 // Since implements [store.Store].
 func (r reader) Since(ctx context.Context, space string, after store.Rev, limit int) (store.Page, error) {
 	limit = max(limit, 0)
-	p, floor, last, err := r.page(ctx, space, changedRows, number(after), min(limit, 1), max(limit-1, 0))
+	p, floor, last, err := r.page(ctx, space, changedRows, space, number(after), min(limit, 1), max(limit-1, 0))
 	if err == nil && after < floor {
 		p, err = store.Page{}, fmt.Errorf("since %d: %w", after, store.ErrCompacted)
 	}
@@ -97,12 +93,10 @@ func (r reader) Since(ctx context.Context, space string, after store.Rev, limit 
 // page runs one of the statements above. floor and last are of changedRows: the
 // revision up to which deletions are forgotten, and that of the newest row.
 func (r reader) page(ctx context.Context, space, query string, args ...any) (p store.Page, floor, last store.Rev, err error) {
-	select {
-	case <-r.closed:
-		return p, 0, 0, fs.ErrClosed
-	default:
+	if err := r.usable(ctx); err != nil {
+		return p, 0, 0, err
 	}
-	rows, err := r.QueryContext(ctx, query, append([]any{space}, args...)...)
+	rows, err := r.QueryContext(ctx, query, args...)
 	if err != nil {
 		return p, 0, 0, err
 	}
@@ -133,32 +127,38 @@ func (r reader) page(ctx context.Context, space, query string, args ...any) (p s
 	return p, floor, last, nil
 }
 
+// usable reports why the store cannot be used.
+func (r reader) usable(ctx context.Context) error {
+	select {
+	case <-r.closed:
+		return fs.ErrClosed
+	default:
+		return ctx.Err()
+	}
+}
+
 // sum is the checksum of a row. Its revision is not covered: it is not known
 // before the row is written, and stands in an index a second time.
 func sum(space, key string, value []byte) int64 {
-	text := fmt.Append(nil, space, "\x00", key, "\x00", value != nil)
+	text := space + "\x00" + key + "\x00"
+	if value != nil {
+		text += "="
+	}
 	table := crc32.MakeTable(crc32.Castagnoli)
-	return int64(crc32.Update(crc32.Checksum(text, table), table, value))
+	return int64(crc32.Update(crc32.Checksum([]byte(text), table), table, value))
 }
 
-// list returns n parameters, numbered from first.
-func list(first, n int) string {
-	if n == 0 {
-		return "NULL"
+// list returns keys as parameters after args, in parentheses.
+func list(args []any, keys []string) (string, []any) {
+	if len(keys) == 0 {
+		return "(NULL)", args
 	}
-	var b strings.Builder
-	for i := range n {
-		fmt.Fprintf(&b, ", $%d", first+i)
+	var names []string
+	for _, key := range keys {
+		args = append(args, key)
+		names = append(names, fmt.Sprintf("$%d", len(args)))
 	}
-	return b.String()[2:]
-}
-
-func anys(list []string) []any {
-	args := make([]any, len(list))
-	for i, v := range list {
-		args[i] = v
-	}
-	return args
+	return "(" + strings.Join(names, ", ") + ")", args
 }
 
 // number returns rev for a column that ends at half of what a Rev holds.

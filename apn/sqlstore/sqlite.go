@@ -75,7 +75,7 @@ func openSQLite(ctx context.Context, driver, path string, o Options) (*Store, er
 	}
 	s := &Store{
 		db:      pool(5, `PRAGMA busy_timeout = 10000; PRAGMA query_only = ON`), // one of them watches
-		writer:  pool(1, `PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA fullfsync = ON`),
+		writer:  pool(1, `PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA fullfsync = ON; PRAGMA busy_timeout = 0`),
 		dialect: sqlite(), poll: cmp.Or(o.Poll, 20*time.Millisecond),
 	}
 	err = s.inspect(ctx, o) // before anything is written

@@ -105,8 +105,9 @@ func (s *Store) look(ctx context.Context) {
 	s.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	for names := range slices.Chunk(slices.Sorted(maps.Keys(spaces)), 1000) {
-		rows, err := s.db.QueryContext(ctx, fmt.Sprintf(`SELECT id, rev FROM apn_space WHERE id IN (%s)`, list(1, len(names))), anys(names)...)
+	for names := range slices.Chunk(slices.Sorted(maps.Keys(spaces)), chunk) {
+		in, args := list(nil, names)
+		rows, err := s.db.QueryContext(ctx, fmt.Sprintf(`SELECT id, rev FROM apn_space WHERE id IN %s`, in), args...)
 		if err != nil {
 			return
 		}
