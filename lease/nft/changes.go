@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"strings"
-	"time"
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
@@ -17,11 +16,14 @@ import (
 // change was our own. Changes that nobody has taken yet count as one. The
 // channel is closed when ctx ends, or if the kernel stops to tell.
 func (t *Table) Changes(ctx context.Context) (<-chan struct{}, error) {
-	c, err := dial(t.opts.Namespace)
+	t.mu.Lock()
+	name, namespace := t.opts.Name, t.opts.Namespace
+	t.mu.Unlock()
+	c, err := netlink.Dial(unix.NETLINK_NETFILTER, &netlink.Config{NetNS: namespace})
 	if err != nil {
 		return nil, failed("watch", err)
 	}
-	if err := errors.Join(c.SetReadBuffer(4<<20), c.SetDeadline(time.Time{}), c.JoinGroup(unix.NFNLGRP_NFTABLES)); err != nil {
+	if err := errors.Join(c.SetReadBuffer(4<<20), c.JoinGroup(unix.NFNLGRP_NFTABLES)); err != nil {
 		return nil, failed("watch", errors.Join(err, c.Close()))
 	}
 	stop := context.AfterFunc(ctx, func() { _ = c.Close() })
@@ -44,7 +46,7 @@ func (t *Table) Changes(ctx context.Context) (<-chan struct{}, error) {
 			}
 			for _, m := range messages {
 				if m.Header.Type != newGeneration {
-					ours = ours || t.named(m)
+					ours = ours || of(m, name)
 					continue
 				}
 				if ours {
@@ -62,9 +64,9 @@ func (t *Table) Changes(ctx context.Context) (<-chan struct{}, error) {
 
 const newGeneration = unix.NFNL_SUBSYS_NFTABLES<<8 | unix.NFT_MSG_NEWGEN
 
-// named reports whether m speaks of the table. All messages of nftables have
-// the name of their table in the first attribute.
-func (t *Table) named(m netlink.Message) bool {
+// of reports whether m speaks of a table. All messages of nftables have the name
+// of their table in the first attribute.
+func of(m netlink.Message, table string) bool {
 	name, ok := attribute(m, unix.NFTA_TABLE_NAME)
-	return ok && strings.TrimRight(string(name), "\x00") == t.opts.Name
+	return ok && strings.TrimRight(string(name), "\x00") == table
 }

@@ -3,44 +3,74 @@
 package nft
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"log/slog"
 	"time"
 
+	"github.com/google/nftables"
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
 
-const levelChanged = slog.LevelWarn
+// patience ends a call that the kernel never answers. 100,000 leases take a
+// second or two.
+const patience = 30 * time.Second
 
-// prepare makes room for 100,000 leases in one transaction, and ends a call that
-// the kernel never answers.
-func prepare(c *netlink.Conn) error {
-	return errors.Join(c.SetWriteBuffer(32<<20), c.SetReadBuffer(4<<20), c.SetDeadline(time.Now().Add(patience)))
+// link is a connection that stays: to close one waits, for the 20 ms that the
+// kernel takes to free what the last transaction deleted.
+type link struct {
+	*nftables.Conn
+	raw *netlink.Conn
 }
 
-func dial(namespace int) (*netlink.Conn, error) {
-	c, err := netlink.Dial(unix.NETLINK_NETFILTER, &netlink.Config{NetNS: namespace})
+func connect(namespace int) (*link, error) {
+	l := &link{}
+	c, err := nftables.New(nftables.AsLasting(), nftables.WithNetNSFd(namespace), nftables.WithSockOptions(func(c *netlink.Conn) error {
+		l.raw = c
+		return c.SetWriteBuffer(32 << 20) // room for one transaction of 100,000 leases
+	}))
+	l.Conn = c
+	return l, err
+}
+
+// transact calls f with a connection. After an error there is a new one: what
+// the kernel still had to say on the old one belongs to no other call.
+func (t *Table) transact(ctx context.Context, f func(*link) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if t.link == nil {
+		l, err := connect(t.opts.Namespace)
+		if err != nil {
+			return err
+		}
+		t.link = l
+	}
+	err := t.link.raw.SetDeadline(time.Now().Add(patience))
+	if err == nil {
+		err = f(t.link)
+	}
 	if err != nil {
-		return nil, err
+		t.gen = 0
+		err = errors.Join(err, t.disconnect())
 	}
-	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
-		return nil, errors.Join(err, c.Close())
+	return err
+}
+
+func (t *Table) disconnect() error {
+	l := t.link
+	if t.link = nil; l == nil {
+		return nil
 	}
-	return c, nil
+	return l.CloseLasting()
 }
 
 // generation asks for the number of the ruleset, which each transaction in the
 // network namespace raises by one.
-func generation(namespace int) (uint32, error) {
-	c, err := dial(namespace)
-	if err != nil {
-		return 0, err
-	}
-	defer func() { _ = c.Close() }()
-	answer, err := c.Execute(netlink.Message{
+func (l *link) generation() (uint32, error) {
+	answer, err := l.raw.Execute(netlink.Message{
 		Header: netlink.Header{Type: unix.NFNL_SUBSYS_NFTABLES<<8 | unix.NFT_MSG_GETGEN, Flags: netlink.Request},
 		Data:   []byte{unix.AF_UNSPEC, unix.NFNETLINK_V0, 0, 0},
 	})

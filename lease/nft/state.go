@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
@@ -31,22 +32,19 @@ type State struct {
 // State reads the state of the table. It takes the same time however many
 // openings there are.
 func (t *Table) State(ctx context.Context) (State, error) {
-	if err := ctx.Err(); err != nil {
-		return State{}, failed("state", err)
-	}
-	c, err := t.conn()
+	c, opts, err := t.reader(ctx)
 	if err != nil {
 		return State{}, failed("state", err)
 	}
+	defer func() { _ = c.CloseLasting() }()
 	s := State{Installed: true}
 	for name, sum := range map[string]*uint64{chainKnock: &s.Knocks, chainAnswer: &s.Answers, chainSpoof: &s.Spoofed} {
-		rules, err := c.GetRules(t.opts.table(), &nftables.Chain{Name: name})
-		switch {
-		case errors.Is(err, fs.ErrNotExist) && name == chainSpoof: // there is nothing to guard
-		case errors.Is(err, fs.ErrNotExist):
-			return State{}, nil
-		case err != nil:
+		rules, err := c.GetRules(opts.table(), &nftables.Chain{Name: name})
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return State{}, failed("state", err)
+		}
+		if len(rules) == 0 && name != chainSpoof { // there may be nothing to guard
+			return State{}, nil
 		}
 		for _, r := range rules {
 			for _, e := range r.Exprs {
@@ -62,14 +60,12 @@ func (t *Table) State(ctx context.Context) (State, error) {
 // Openings reads what the kernel lets in, in the order of [lease.Openings]. It
 // is slow: 100,000 leases take seconds.
 func (t *Table) Openings(ctx context.Context) (lease.Openings, error) {
-	if err := ctx.Err(); err != nil {
-		return lease.Openings{}, failed("list", err)
-	}
-	c, err := t.conn()
+	c, opts, err := t.reader(ctx)
 	if err != nil {
 		return lease.Openings{}, failed("list", err)
 	}
-	b := &batch{Conn: c, opts: &t.opts}
+	defer func() { _ = c.CloseLasting() }()
+	b := &batch{Conn: c.Conn, opts: &opts}
 	var o lease.Openings
 	for id := uint32(lease4); id <= rule6; id++ {
 		elements, err := c.GetSetElements(b.set(id))
@@ -82,7 +78,7 @@ func (t *Table) Openings(ctx context.Context) (lease.Openings, error) {
 			}
 			continue
 		}
-		now := t.opts.Now()
+		now := opts.Now()
 		for _, e := range elements {
 			if a, ok := netip.AddrFromSlice(e.Key); ok {
 				o.Leases = append(o.Leases, lease.Opening{Source: netip.PrefixFrom(a, leaseBits(a)), ExpiresAt: now.Add(e.Expires)})
@@ -91,6 +87,21 @@ func (t *Table) Openings(ctx context.Context) (lease.Openings, error) {
 	}
 	slices.SortFunc(o.Leases, bySource)
 	return o, nil
+}
+
+// reader is a connection of its own, so that a long list holds up no Apply.
+func (t *Table) reader(ctx context.Context) (*link, Options, error) {
+	t.mu.Lock()
+	opts := t.opts
+	t.mu.Unlock()
+	if err := ctx.Err(); err != nil {
+		return nil, opts, err
+	}
+	l, err := connect(opts.Namespace)
+	if err != nil {
+		return nil, opts, err
+	}
+	return l, opts, l.raw.SetDeadline(time.Now().Add(patience))
 }
 
 // joined turns the elements of an interval set into ranges. An interval without

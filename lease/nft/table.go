@@ -16,11 +16,12 @@ import (
 )
 
 // Table is our table in the kernel. It implements [lease.Firewall] and is safe
-// for concurrent use. Nothing needs closing: without the process, the table
-// stays and leases end on time.
+// for concurrent use. Without the process, the table stays and leases end on
+// time.
 type Table struct {
 	mu   sync.Mutex
 	opts Options
+	link *link // nil: not connected
 	// have is what the kernel holds, if the generation of its ruleset is still
 	// gen. Zero: not known.
 	have lease.Openings
@@ -88,66 +89,60 @@ func (t *Table) Configure(ctx context.Context, o Options) error {
 func (t *Table) Remove(ctx context.Context) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if err := ctx.Err(); err != nil {
-		return failed("remove", err)
-	}
-	t.gen = 0
-	c, err := t.conn()
-	if err != nil {
-		return failed("remove", err)
-	}
-	table := t.opts.table()
-	c.AddTable(table) // so that there is one
-	c.DelTable(table)
-	return failed("remove", c.Flush())
+	err := t.transact(ctx, func(l *link) error {
+		l.AddTable(t.opts.table()) // so that there is one
+		l.DelTable(t.opts.table())
+		return l.Flush()
+	})
+	return failed("remove", err)
+}
+
+// Close ends the connection to the kernel. The table stays, and leases end on
+// time. A call after Close connects again.
+func (t *Table) Close() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return failed("close", t.disconnect())
 }
 
 // apply makes the kernel hold o under the rules of opts. The caller holds mu.
 func (t *Table) apply(ctx context.Context, o lease.Openings, opts Options) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
 	now := t.opts.Now()
 	want, err := normal(o, now)
 	if err != nil {
 		return err
 	}
-	gen, err := generation(t.opts.Namespace)
-	if err != nil {
-		return err
-	}
-	p := newPlan(t.have, want, now)
-	known := t.gen != 0 && t.gen == gen
-	if t.gen != 0 && !known {
-		t.opts.Logger.LogAttrs(ctx, levelChanged, "somebody else changed the ruleset: installing our table again")
-	}
-	known = known && opts.equal(&t.opts) && !t.drifted(now)
-	if known && p.empty() {
+	return t.transact(ctx, func(l *link) error {
+		gen, err := l.generation()
+		if err != nil {
+			return err
+		}
+		if t.gen != 0 && t.gen != gen {
+			t.opts.Logger.WarnContext(ctx, "somebody else changed the ruleset: installing the table again")
+		}
+		p := newPlan(t.have, want, now)
+		known := t.gen == gen && gen != 0 && opts.equal(&t.opts) && !t.drifted(now)
+		if known && p.empty() {
+			return nil
+		}
+		b := &batch{Conn: l.Conn, opts: &opts, now: now}
+		if known && p.small(len(want.Leases)) {
+			b.change(&p, want.Permanent)
+		} else {
+			b.replace(want)
+			t.wall, t.mono = now, time.Now()
+		}
+		t.gen = 0 // until it is certain
+		if err := b.flush(); err != nil {
+			return err
+		}
+		t.have = want
+		// If somebody else was between the two, the next Apply finds out.
+		if after, err := l.generation(); err == nil && after == gen+1 {
+			t.gen = after
+		}
 		return nil
-	}
-	c, err := t.conn()
-	if err != nil {
-		return err
-	}
-	b := &batch{Conn: c, opts: &opts, now: now}
-	if known && p.small(len(want.Leases)) {
-		b.change(&p, want.Permanent)
-	} else {
-		b.replace(want)
-	}
-	t.gen = 0 // until it is certain
-	if err := b.flush(); err != nil {
-		return err
-	}
-	if !known || !p.small(len(want.Leases)) {
-		t.wall, t.mono = now, time.Now()
-	}
-	t.have = want
-	// If somebody else was between the two, the next Apply finds out.
-	if after, err := generation(t.opts.Namespace); err == nil && after == gen+1 {
-		t.gen = after
-	}
-	return nil
+	})
 }
 
 // drifted reports whether the clock has gone another way than the kernel's
@@ -157,18 +152,7 @@ func (t *Table) drifted(now time.Time) bool {
 	return drift < -tolerance || drift > tolerance
 }
 
-const (
-	tolerance = 500 * time.Millisecond
-	patience  = 30 * time.Second // for 100,000 leases on a busy host
-)
-
-func (t *Table) conn() (*nftables.Conn, error) {
-	options := []nftables.ConnOption{nftables.WithSockOptions(prepare)}
-	if t.opts.Namespace != 0 {
-		options = append(options, nftables.WithNetNSFd(t.opts.Namespace))
-	}
-	return nftables.New(options...)
-}
+const tolerance = 500 * time.Millisecond
 
 func (o *Options) table() *nftables.Table {
 	return &nftables.Table{Family: nftables.TableFamilyINet, Name: o.Name}

@@ -37,36 +37,31 @@ func (w Warning) String() string {
 //
 // Rules of the old iptables are in no table of nftables and are not seen.
 func (t *Table) Warnings(ctx context.Context) ([]Warning, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, failed("warnings", err)
-	}
-	c, err := t.conn()
+	c, opts, err := t.reader(ctx)
 	if err != nil {
 		return nil, failed("warnings", err)
 	}
+	defer func() { _ = c.CloseLasting() }()
 	chains, err := c.ListChains()
 	if err != nil {
 		return nil, failed("warnings", err)
 	}
-	t.mu.Lock()
-	r := reader{Conn: c, port: binary.BigEndian.AppendUint16(nil, t.opts.Port)}
-	ours, port := t.opts.Name, t.opts.Port
-	t.mu.Unlock()
+	f := follower{Conn: c.Conn, port: binary.BigEndian.AppendUint16(nil, opts.Port)}
 	var list []Warning
 	for _, chain := range chains {
 		family, known := map[nftables.TableFamily]string{
 			nftables.TableFamilyINet: "inet", nftables.TableFamilyIPv4: "ip", nftables.TableFamilyIPv6: "ip6",
 		}[chain.Table.Family]
-		if !known || family == "inet" && chain.Table.Name == ours ||
+		if !known || family == "inet" && chain.Table.Name == opts.Name ||
 			chain.Hooknum == nil || *chain.Hooknum != *nftables.ChainHookInput || chain.Type != nftables.ChainTypeFilter {
 			continue
 		}
-		fate := r.walk(chain, certainty{sure: true}, 0)
+		fate := f.walk(chain, certainty{sure: true}, 0)
 		if fate == undecided && chain.Policy != nil && *chain.Policy == nftables.ChainPolicyDrop {
 			fate = dropped
 		}
 		if fate == dropped {
-			list = append(list, Warning{Family: family, Table: chain.Table.Name, Chain: chain.Name, Port: port})
+			list = append(list, Warning{Family: family, Table: chain.Table.Name, Chain: chain.Name, Port: opts.Port})
 		}
 	}
 	return list, nil
@@ -80,8 +75,8 @@ const (
 	dropped
 )
 
-// reader follows a packet to our port through the chains of others.
-type reader struct {
+// follower follows a packet to our port through the chains of others.
+type follower struct {
 	*nftables.Conn
 	port []byte
 }
@@ -94,13 +89,13 @@ type certainty struct {
 
 const maxJumps = 16 // the kernel's own limit
 
-func (r *reader) walk(chain *nftables.Chain, way certainty, depth int) fate {
-	rules, err := r.GetRules(chain.Table, chain)
+func (f *follower) walk(chain *nftables.Chain, way certainty, depth int) fate {
+	rules, err := f.GetRules(chain.Table, chain)
 	if err != nil || depth > maxJumps {
 		return undecided
 	}
 	for _, rule := range rules {
-		applies, here := r.matches(chain.Table, rule, way)
+		applies, here := f.matches(chain.Table, rule, way)
 		if !applies {
 			continue
 		}
@@ -116,10 +111,12 @@ func (r *reader) walk(chain *nftables.Chain, way certainty, depth int) fate {
 				case expr.VerdictDrop:
 					end = dropped
 				case expr.VerdictJump, expr.VerdictGoto:
-					end = r.walk(&nftables.Chain{Table: chain.Table, Name: e.Chain}, here, depth+1)
+					if end := f.walk(&nftables.Chain{Table: chain.Table, Name: e.Chain}, here, depth+1); end != undecided {
+						return end
+					}
 				default: // goes on, or leaves the chain: see below
 				}
-				if end == undecided && here.sure && (e.Kind == expr.VerdictReturn || e.Kind == expr.VerdictGoto) {
+				if here.sure && (e.Kind == expr.VerdictReturn || e.Kind == expr.VerdictGoto) {
 					return undecided
 				}
 			}
@@ -135,7 +132,7 @@ func (r *reader) walk(chain *nftables.Chain, way certainty, depth int) fate {
 
 // matches reports whether rule can apply to a packet to our port that came way,
 // and what is certain then.
-func (r *reader) matches(table *nftables.Table, rule *nftables.Rule, way certainty) (bool, certainty) {
+func (f *follower) matches(table *nftables.Table, rule *nftables.Rule, way certainty) (bool, certainty) {
 	held := map[uint32][]byte{} // what the packet has, by register; nil: not known
 	judge := func(register uint32, holds func(value []byte) bool) bool {
 		value := held[register]
@@ -143,7 +140,7 @@ func (r *reader) matches(table *nftables.Table, rule *nftables.Rule, way certain
 			way.sure = false
 			return true
 		}
-		way.named = way.named || len(value) == len(r.port)
+		way.named = way.named || len(value) == len(f.port)
 		return holds(value)
 	}
 	for _, e := range rule.Exprs {
@@ -158,7 +155,7 @@ func (r *reader) matches(table *nftables.Table, rule *nftables.Rule, way certain
 		case *expr.Payload:
 			held[e.DestRegister] = nil
 			if e.Base == expr.PayloadBaseTransportHeader && e.Offset == destinationPort && e.Len == 2 {
-				held[e.DestRegister] = r.port
+				held[e.DestRegister] = f.port
 			}
 			if e.Base == expr.PayloadBaseNetworkHeader && e.Offset == protocol4 && e.Len == 1 {
 				held[e.DestRegister] = []byte{unix.IPPROTO_UDP}
@@ -175,10 +172,10 @@ func (r *reader) matches(table *nftables.Table, rule *nftables.Rule, way certain
 				held, way.sure = map[uint32][]byte{}, false
 				continue
 			}
-			ok = judge(e.SourceRegister, func(value []byte) bool { return r.contains(table, e.SetName, value) != e.Invert })
+			ok = judge(e.SourceRegister, func(value []byte) bool { return f.contains(table, e.SetName, value) != e.Invert })
 		case *expr.Match:
 			if udp, is := e.Info.(*xt.Udp); is {
-				port := binary.BigEndian.Uint16(r.port)
+				port := binary.BigEndian.Uint16(f.port)
 				ok = (udp.DstPorts[0] <= port && port <= udp.DstPorts[1]) == (udp.InvFlags&xt.UdpInvDestPorts == 0)
 				way.named = way.named || udp.DstPorts != [2]uint16{0, math.MaxUint16}
 				way.sure = way.sure && udp.SrcPorts == [2]uint16{0, math.MaxUint16}
@@ -196,8 +193,8 @@ func (r *reader) matches(table *nftables.Table, rule *nftables.Rule, way certain
 }
 
 // contains reports whether a set has value, as an element or in an interval.
-func (r *reader) contains(table *nftables.Table, name string, value []byte) bool {
-	elements, err := r.GetSetElements(&nftables.Set{Table: table, Name: name})
+func (f *follower) contains(table *nftables.Table, name string, value []byte) bool {
+	elements, err := f.GetSetElements(&nftables.Set{Table: table, Name: name})
 	if err != nil {
 		return false
 	}
