@@ -55,27 +55,27 @@ func Plan(have *wgtypes.Device, want *Desired, wrote Endpoints) (wgtypes.Config,
 	if port := int(want.ListenPort); have.ListenPort != port {
 		c.ListenPort = &port
 	}
-	wanted := make(map[keys.PublicKey]*Peer, len(want.Peers))
+	wanted := make(map[keys.PublicKey]int, len(want.Peers))
 	for i := range want.Peers {
 		p := &want.Peers[i]
 		if p.PublicKey == self {
 			return wgtypes.Config{}, fmt.Errorf("agent: plan: peer %s: %w", p.ID, ErrOwnKey)
 		}
-		wanted[p.PublicKey] = p
+		wanted[p.PublicKey] = i
 	}
-	existing := make(map[keys.PublicKey]*wgtypes.Peer, len(have.Peers))
+	existing := make([]*wgtypes.Peer, len(want.Peers))
 	for i := range have.Peers {
-		key := keys.PublicKey(have.Peers[i].PublicKey)
-		if _, ok := wanted[key]; ok {
-			existing[key] = &have.Peers[i]
+		was := &have.Peers[i]
+		if n, ok := wanted[keys.PublicKey(was.PublicKey)]; ok {
+			existing[n] = was
 		} else {
-			c.Peers = append(c.Peers, wgtypes.PeerConfig{PublicKey: wgtypes.Key(key), Remove: true})
+			c.Peers = append(c.Peers, wgtypes.PeerConfig{PublicKey: was.PublicKey, Remove: true})
 		}
 	}
+	var scratch []netip.Prefix
 	for i := range want.Peers {
-		p := &want.Peers[i]
-		was, ok := existing[p.PublicKey]
-		if !ok {
+		p, was := &want.Peers[i], existing[i]
+		if was == nil {
 			if !p.Pending {
 				c.Peers = append(c.Peers, p.add())
 			}
@@ -85,7 +85,8 @@ func Plan(have *wgtypes.Device, want *Desired, wrote Endpoints) (wgtypes.Config,
 		if !known {
 			last = endpointOf(was)
 		}
-		if change, differs := p.change(was, last); differs {
+		scratch = appendPrefixes(scratch[:0], was.AllowedIPs)
+		if change, differs := p.change(was, last, scratch); differs {
 			c.Peers = append(c.Peers, change)
 		}
 	}
@@ -99,8 +100,8 @@ func Empty(c wgtypes.Config) bool {
 
 func (p *Peer) add() wgtypes.PeerConfig {
 	c := wgtypes.PeerConfig{PublicKey: wgtypes.Key(p.PublicKey), ReplaceAllowedIPs: true, AllowedIPs: ipNets(p.AllowedIPs)}
-	if !p.PresharedKey.IsZero() {
-		c.PresharedKey = (*wgtypes.Key)(p.PresharedKey.Reveal())
+	if psk := p.psk(); psk != (wgtypes.Key{}) {
+		c.PresharedKey = &psk
 	}
 	if p.Endpoint.IsValid() {
 		c.Endpoint = net.UDPAddrFromAddrPort(p.Endpoint)
@@ -111,17 +112,20 @@ func (p *Peer) add() wgtypes.PeerConfig {
 	return c
 }
 
-// change returns what makes was the peer p, whose endpoint was last written as
-// last.
-func (p *Peer) change(was *wgtypes.Peer, last netip.AddrPort) (c wgtypes.PeerConfig, differs bool) {
-	c = wgtypes.PeerConfig{PublicKey: was.PublicKey, UpdateOnly: true}
-	// A zero key stands for none, on both sides.
-	psk := new([32]byte)
+// psk returns the preshared key; zero stands for none, as in WireGuard.
+func (p *Peer) psk() (k wgtypes.Key) {
 	if !p.PresharedKey.IsZero() {
-		psk = p.PresharedKey.Reveal()
+		k = wgtypes.Key(*p.PresharedKey.Reveal())
 	}
-	if !p.Pending && subtle.ConstantTimeCompare(was.PresharedKey[:], psk[:]) == 0 {
-		c.PresharedKey, differs = (*wgtypes.Key)(psk), true
+	return k
+}
+
+// change returns what makes was the peer p. Its endpoint was last written as
+// last, and its AllowedIPs are have.
+func (p *Peer) change(was *wgtypes.Peer, last netip.AddrPort, have []netip.Prefix) (c wgtypes.PeerConfig, differs bool) {
+	c = wgtypes.PeerConfig{PublicKey: was.PublicKey, UpdateOnly: true}
+	if psk := p.psk(); !p.Pending && subtle.ConstantTimeCompare(was.PresharedKey[:], psk[:]) == 0 {
+		c.PresharedKey, differs = new(psk), true
 	}
 	if p.Endpoint.IsValid() && p.Endpoint != last {
 		c.Endpoint, differs = net.UDPAddrFromAddrPort(p.Endpoint), true
@@ -129,9 +133,10 @@ func (p *Peer) change(was *wgtypes.Peer, last netip.AddrPort) (c wgtypes.PeerCon
 	if was.PersistentKeepaliveInterval != p.Keepalive {
 		c.PersistentKeepaliveInterval, differs = &p.Keepalive, true
 	}
-	have := prefixes(was.AllowedIPs)
-	want := slices.Clone(p.AllowedIPs)
-	slices.SortFunc(want, netip.Prefix.Compare)
+	want := p.AllowedIPs
+	if !slices.IsSortedFunc(want, netip.Prefix.Compare) {
+		want = slices.SortedFunc(slices.Values(want), netip.Prefix.Compare)
+	}
 	switch missing, more := compare(have, want); {
 	case more: // WireGuard takes single ones away only with the whole list
 		c.AllowedIPs, c.ReplaceAllowedIPs, differs = ipNets(want), true, true
@@ -167,9 +172,9 @@ func endpointOf(p *wgtypes.Peer) netip.AddrPort {
 	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
 }
 
-// prefixes returns AllowedIPs of the interface, sorted.
-func prefixes(nets []net.IPNet) []netip.Prefix {
-	out := make([]netip.Prefix, 0, len(nets))
+// appendPrefixes appends AllowedIPs of an interface to out, which is empty, and
+// sorts them.
+func appendPrefixes(out []netip.Prefix, nets []net.IPNet) []netip.Prefix {
 	for i := range nets {
 		a, ok := netip.AddrFromSlice(nets[i].IP)
 		ones, bits := nets[i].Mask.Size()

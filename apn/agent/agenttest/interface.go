@@ -21,6 +21,7 @@ import (
 type Interface struct {
 	mu     sync.Mutex
 	key    wgtypes.Key
+	public wgtypes.Key
 	port   int
 	peers  map[wgtypes.Key]*wgtypes.Peer
 	order  []wgtypes.Key
@@ -42,10 +43,8 @@ func (i *Interface) Device(context.Context) (*wgtypes.Device, error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	d := &wgtypes.Device{
-		Name: "apn0", Type: wgtypes.Userspace, PrivateKey: i.key, ListenPort: i.port, Peers: make([]wgtypes.Peer, 0, len(i.order)),
-	}
-	if i.key != (wgtypes.Key{}) {
-		d.PublicKey = i.key.PublicKey()
+		Name: "apn0", Type: wgtypes.Userspace, PrivateKey: i.key, PublicKey: i.public, ListenPort: i.port,
+		Peers: make([]wgtypes.Peer, 0, len(i.order)),
 	}
 	for _, k := range i.order {
 		p := *i.peers[k]
@@ -63,16 +62,16 @@ func (i *Interface) Configure(_ context.Context, c wgtypes.Config) error {
 	i.named += len(c.Peers)
 	i.log = append(i.log, c)
 	if c.PrivateKey != nil {
-		i.key = *c.PrivateKey
-		i.remove(i.key.PublicKey())
+		i.key, i.public = *c.PrivateKey, c.PrivateKey.PublicKey()
+		i.remove(i.public)
 	}
 	if c.ListenPort != nil {
 		i.port = *c.ListenPort
 	}
 	if c.ReplacePeers {
-		for _, k := range slices.Clone(i.order) {
-			i.remove(k)
-		}
+		clear(i.peers)
+		clear(i.owner)
+		i.order = nil
 	}
 	for n, p := range c.Peers {
 		if i.fail != nil && n == len(c.Peers)/2 {
@@ -89,7 +88,7 @@ func (i *Interface) set(c wgtypes.PeerConfig) {
 	case c.Remove:
 		i.remove(c.PublicKey)
 		return
-	case !ok && c.UpdateOnly, i.key != (wgtypes.Key{}) && c.PublicKey == i.key.PublicKey():
+	case !ok && c.UpdateOnly, c.PublicKey == i.public:
 		return
 	case !ok:
 		p = &wgtypes.Peer{PublicKey: c.PublicKey}
