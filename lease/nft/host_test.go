@@ -110,7 +110,7 @@ func TestOtherTablesStay(t *testing.T) {
 	}
 	before := others()
 	s.apply(t, let(time.Hour, ada))
-	require.NoError(t, s.table.Configure(t.Context(), guarded()))
+	require.NoError(t, s.table.Guard(t.Context(), port, guarded().Protected))
 	s.apply(t, lease.Openings{})
 	require.Equal(t, before, others())
 	require.NoError(t, s.table.Remove(t.Context()))
@@ -245,8 +245,11 @@ func TestSpoofing(t *testing.T) {
 	require.True(t, reaches(from["neighbour6"], service[false], patience))
 	require.True(t, reaches(from["liar"], public, patience))
 
-	table, err := nft.Open(t.Context(), nft.Options{Port: port, Interface: "apn0", Protected: prefixes("10.66.0.0/24", "fd00:66::/64"), Namespace: host.fd})
+	o := nft.Options{Port: port, Interface: "apn0", Namespace: host.fd}
+	table, err := nft.Open(t.Context(), o)
 	require.NoError(t, err)
+	o.Protected = prefixes("10.66.0.0/24", "fd00:66::/64")
+	require.NoError(t, table.Guard(t.Context(), port, o.Protected))
 	require.False(t, reaches(from["neighbour"], service[true], moment))
 	require.False(t, reaches(from["neighbour6"], service[false], moment))
 	require.False(t, reaches(from["liar"], public, moment), "spoofed source")
@@ -257,12 +260,14 @@ func TestSpoofing(t *testing.T) {
 	require.NoError(t, err)
 	require.NotZero(t, state.Spoofed)
 
-	o := nft.Options{Port: port, Interface: "apn0", Protected: prefixes("10.66.0.0/24", "fd00:66::/64"), Inside: []string{"et*"}}
-	require.NoError(t, table.Configure(t.Context(), o))
+	o.Inside = []string{"et*"}
+	_, err = nft.Open(t.Context(), o)
+	require.NoError(t, err)
 	require.True(t, reaches(from["neighbour"], service[true], patience), "an inside interface")
 	require.False(t, reaches(from["liar"], service[true], moment), "and still no liar")
 	o.Inside, o.Interface = nil, "eth0"
-	require.NoError(t, table.Configure(t.Context(), o))
+	_, err = nft.Open(t.Context(), o)
+	require.NoError(t, err)
 	require.True(t, reaches(from["liar"], service[true], patience), "through the tunnel")
 	require.True(t, reaches(from["neighbour6"], service[false], patience))
 }

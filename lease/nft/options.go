@@ -79,10 +79,9 @@ func (o *Options) check() error {
 	return err
 }
 
-// equal reports whether o and p ask for the same rules.
+// equal reports whether o and p ask for the same rules, of one table.
 func (o *Options) equal(p *Options) bool {
-	return o.Port == p.Port && o.Interface == p.Interface &&
-		slices.Equal(o.Protected, p.Protected) && slices.Equal(o.Inside, p.Inside)
+	return o.Port == p.Port && slices.Equal(o.Protected, p.Protected)
 }
 
 // guards reports whether there is something to guard against spoofing.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -64,21 +65,21 @@ func (t *Table) Apply(ctx context.Context, o lease.Openings) error {
 	return failed("apply", t.apply(ctx, o, t.opts))
 }
 
-// Configure changes the port, the interface and the prefixes to those of o, and
-// keeps the openings. The Name and Namespace, Logger and Now of o are ignored.
-// It does nothing if nothing changes.
-func (t *Table) Configure(ctx context.Context, o Options) error {
+// Guard changes the port and the protected prefixes, and keeps the openings. It
+// is one transaction, or none if nothing changes.
+func (t *Table) Guard(ctx context.Context, port uint16, protected []netip.Prefix) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	o.Name, o.Namespace, o.Logger, o.Now = t.opts.Name, t.opts.Namespace, t.opts.Logger, t.opts.Now
+	o := t.opts
+	o.Port, o.Protected = port, protected
 	if err := o.check(); err != nil {
-		return failed("configure", err)
+		return failed("guard", err)
 	}
 	if o.equal(&t.opts) {
 		return nil
 	}
 	if err := t.apply(ctx, t.have, o); err != nil {
-		return failed("configure", err)
+		return failed("guard", err)
 	}
 	t.opts = o
 	return nil

@@ -135,7 +135,7 @@ func TestNothingChangedWritesNothing(t *testing.T) {
 	for range 10 {
 		s.apply(t, o)
 	}
-	require.NoError(t, s.table.Configure(t.Context(), nft.Options{Port: port}))
+	require.NoError(t, s.table.Guard(t.Context(), port, nil))
 	after, err := s.table.Generation(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, before, after)
@@ -162,7 +162,7 @@ func TestEndLeavesNoTrace(t *testing.T) {
 
 func TestReplacementsLoseNothing(t *testing.T) {
 	t.Parallel()
-	s := newStreet(t, nft.Options{})
+	s := newStreet(t, nft.Options{Interface: "apn0"})
 	o := let(time.Hour, ada)
 	s.apply(t, o)
 	var sent atomic.Int64
@@ -191,7 +191,7 @@ func TestReplacementsLoseNothing(t *testing.T) {
 		}
 	}()
 	for i := range 100 { // whole tables, whole sets, and single leases
-		require.NoError(t, s.table.Configure(t.Context(), nft.Options{Port: port, Interface: fmt.Sprint("apn", i%2), Protected: prefixes("10.66.0.0/24")}))
+		require.NoError(t, s.table.Guard(t.Context(), port, prefixes(fmt.Sprintf("10.66.%d.0/24", i))))
 		more := let(time.Hour, ada, bob)
 		more.Permanent = prefixes(fmt.Sprintf("10.%d.0.0/16", i))
 		s.apply(t, more)
@@ -285,7 +285,7 @@ func TestClock(t *testing.T) {
 	s.out(t, ada)
 }
 
-func TestConfigure(t *testing.T) {
+func TestGuard(t *testing.T) {
 	t.Parallel()
 	s := newStreet(t, nft.Options{})
 	s.apply(t, let(time.Hour, ada))
@@ -299,11 +299,11 @@ func TestConfigure(t *testing.T) {
 		return false
 	}
 	require.True(t, reach(eve), "not our port yet")
-	require.NoError(t, s.table.Configure(t.Context(), nft.Options{Port: 4711, Interface: "apn0", Protected: prefixes("10.66.0.0/24")}))
+	require.NoError(t, s.table.Guard(t.Context(), 4711, prefixes("10.66.0.0/24")))
 	require.True(t, reach(ada), "openings move along")
 	require.False(t, reach(eve))
 	s.in(t, eve)
-	require.ErrorIs(t, s.table.Configure(t.Context(), nft.Options{}), nft.ErrInvalid)
+	require.ErrorIs(t, s.table.Guard(t.Context(), 0, nil), nft.ErrInvalid)
 	require.False(t, reach(eve))
 }
 
