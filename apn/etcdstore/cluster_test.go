@@ -3,6 +3,7 @@ package etcdstore_test
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -21,13 +22,12 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-const size = 3
-
-// cluster is an etcd cluster of three processes, whose traffic among each other
+// cluster is an etcd cluster of some processes, whose traffic among each other
 // goes through proxies that the test can cut.
 type cluster struct {
-	client  *clientv3.Client
-	members [size]*member
+	client    *clientv3.Client
+	endpoints string // host:port,host:port
+	members   []*member
 
 	mu       sync.Mutex
 	isolated string // ID of the member that hears nobody and that nobody hears
@@ -41,48 +41,50 @@ type member struct {
 	cmd         *exec.Cmd
 }
 
-// endpointsEnv tells a child process of the tests where the cluster is.
-const endpointsEnv = "ETCDSTORE_ENDPOINTS"
-
-// startCluster starts a cluster that ends with the test.
-func startCluster(t *testing.T) *cluster {
-	t.Helper()
+// startCluster starts so many members, with args more, that end with the test.
+// Their clients use TLS unless it is nil.
+func startCluster(tb testing.TB, size int, secure *tls.Config, args ...string) *cluster {
+	tb.Helper()
 	etcd, err := exec.LookPath("etcd")
 	if err != nil {
 		if os.Getenv("APN_REQUIRE") == "all" {
-			t.Fatalf("etcd: %v", err)
+			tb.Fatalf("etcd: %v", err)
 		}
-		t.Skipf("etcd: %v", err)
+		tb.Skipf("etcd: %v", err)
 	}
-	c := &cluster{conns: map[*link]bool{}}
-	var listeners, peers [size]string
+	c := &cluster{conns: map[*link]bool{}, members: make([]*member, size)}
+	listeners, peers := make([]string, size), make([]string, size)
 	var initial []string
 	for i := range size {
-		proxy, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-		require.NoError(t, err)
-		t.Cleanup(func() { _ = proxy.Close() })
-		listeners[i] = freePort(t)
+		proxy, err := (&net.ListenConfig{}).Listen(tb.Context(), "tcp", "127.0.0.1:0")
+		require.NoError(tb, err)
+		tb.Cleanup(func() { _ = proxy.Close() })
+		listeners[i] = freePort(tb)
 		go c.forward(proxy, i, listeners[i])
 		peers[i] = "http://" + proxy.Addr().String()
 		initial = append(initial, fmt.Sprintf("m%d=%s", i, peers[i]))
 	}
+	scheme := "http://"
+	if secure != nil {
+		scheme = "https://"
+	}
 	var endpoints []string
 	for i := range size {
-		dir, address := t.TempDir(), freePort(t)
-		c.members[i] = &member{address: address, log: filepath.Join(dir, "log"), args: []string{
+		dir, address := tb.TempDir(), freePort(tb)
+		c.members[i] = &member{address: address, log: filepath.Join(dir, "log"), args: append([]string{
 			etcd, "--name", fmt.Sprintf("m%d", i), "--data-dir", filepath.Join(dir, "data"),
-			"--listen-client-urls", "http://" + address, "--advertise-client-urls", "http://" + address,
+			"--listen-client-urls", scheme + address, "--advertise-client-urls", scheme + address,
 			"--listen-peer-urls", "http://" + listeners[i], "--initial-advertise-peer-urls", peers[i],
 			"--initial-cluster", strings.Join(initial, ","),
 			"--heartbeat-interval", "50", "--election-timeout", "500",
-		}}
+		}, args...)}
 		endpoints = append(endpoints, address)
-		require.NoError(t, c.members[i].start())
-		t.Cleanup(c.members[i].kill)
+		require.NoError(tb, c.members[i].start())
+		tb.Cleanup(c.members[i].kill)
 	}
-	c.client = connect(t, endpoints...)
-	list, err := c.client.MemberList(t.Context())
-	require.NoError(t, err)
+	c.client = connect(tb, clientv3.Config{Endpoints: endpoints, TLS: secure})
+	list, err := c.client.MemberList(tb.Context())
+	require.NoError(tb, err)
 	for _, m := range list.Members {
 		for i := range size {
 			if m.Name == fmt.Sprintf("m%d", i) {
@@ -92,26 +94,27 @@ func startCluster(t *testing.T) *cluster {
 	}
 	if !within(10*time.Second, func() bool { return c.healthy() }) {
 		out, _ := os.ReadFile(c.members[0].log)
-		t.Fatalf("the cluster does not start:\n%s", out)
+		tb.Fatalf("the cluster does not start:\n%s", out)
 	}
-	t.Setenv(endpointsEnv, strings.Join(endpoints, ","))
+	c.endpoints = strings.Join(endpoints, ",")
 	return c
 }
 
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	require.NoError(t, l.Close())
+func freePort(tb testing.TB) string {
+	tb.Helper()
+	l, err := (&net.ListenConfig{}).Listen(tb.Context(), "tcp", "127.0.0.1:0")
+	require.NoError(tb, err)
+	require.NoError(tb, l.Close())
 	return l.Addr().String()
 }
 
 // connect returns a client that ends with the test.
-func connect(tb testing.TB, endpoints ...string) *clientv3.Client {
+func connect(tb testing.TB, config clientv3.Config) *clientv3.Client {
 	tb.Helper()
 	log, err := logutil.CreateDefaultZapLogger(logutil.ConvertToZapLevel("fatal"))
 	require.NoError(tb, err)
-	client, err := clientv3.New(clientv3.Config{Endpoints: endpoints, Logger: log})
+	config.Logger = log
+	client, err := clientv3.New(config)
 	require.NoError(tb, err)
 	tb.Cleanup(func() { require.NoError(tb, client.Close()) })
 	return client
@@ -122,7 +125,7 @@ func (m *member) start() error {
 	if err != nil {
 		return err
 	}
-	defer log.Close()
+	defer func() { _ = log.Close() }()
 	m.cmd = exec.Command(m.args[0], m.args[1:]...)
 	m.cmd.Stdout, m.cmd.Stderr = log, log
 	m.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -275,12 +278,12 @@ func (c *cluster) forward(proxy net.Listener, i int, address string) {
 			return
 		}
 		go func() {
-			defer a.Close()
+			defer func() { _ = a.Close() }()
 			b, err := net.Dial("tcp", address)
 			if err != nil {
 				return
 			}
-			defer b.Close()
+			defer func() { _ = b.Close() }()
 			head := make([]byte, 4096) // of the first request, which says who asks
 			n, _ := a.Read(head)
 			l := &link{to: c.members[i].id, a: a, b: b}

@@ -2,13 +2,14 @@ package etcdstore
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"maps"
 	"slices"
 	"strings"
 
-	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -17,23 +18,27 @@ import (
 
 // What etcd takes in one transaction, unless its operator says otherwise.
 const (
-	maxOps   = 128     // --max-txn-ops
+	maxOps   = 128     // --max-txn-ops, of each kind
 	maxBytes = 3 << 19 // --max-request-bytes
-	// maxUser leaves room for two operations of each kind that are ours: the
-	// head, and the log or the format.
-	maxUser = maxOps - 2
+)
+
+// Operations of a commit that are not its caller's.
+const (
+	ownWrites = 2 // head, log
+	ownChecks = 3 // format, head, log
 )
 
 // MaxWrites returns how many writes one Commit takes.
-func (*Store) MaxWrites() int { return maxUser }
+func (*Store) MaxWrites() int { return maxOps - ownWrites }
 
 // Commit implements [store.Store].
 //
-// A batch of more than 126 writes, 126 checks or 1.5 MiB, in which each key
-// counts twice, gives an error that wraps a [*LimitError].
+// A batch of more than 126 writes, 125 checks or about 1.5 MiB, in which a key
+// counts twice, gives an error that wraps [ErrTooLarge].
 //
-// Without At, Commit reads the revision first, and begins again whenever
-// another commit comes between: callers who compete are better off with At.
+// While the cluster has no leader, Commit tries for 10 seconds. Without At it
+// reads the revision first, and begins again whenever another commit comes
+// between; those of one Store wait for each other.
 func (s *Store) Commit(ctx context.Context, space string, b store.Batch) (store.Rev, error) {
 	rev, err := s.commit(ctx, space, b)
 	switch {
@@ -46,90 +51,91 @@ func (s *Store) Commit(ctx context.Context, space string, b store.Batch) (store.
 }
 
 func (s *Store) commit(ctx context.Context, space string, b store.Batch) (store.Rev, error) {
-	bytes, err := fit(b)
-	if err != nil {
-		return 0, err
-	}
-	checks := slices.Sorted(maps.Keys(b.Checks))
-	conditions := []clientv3.Cmp{clientv3.Compare(clientv3.Value(s.formatKey()), "=", format)}
-	state := []clientv3.Op{clientv3.OpGet(s.formatKey()), clientv3.OpGet(s.key(space, headKey))}
-	for _, key := range checks {
-		conditions = append(conditions, unchanged(s.key(space, rowKey)+key, b.Checks[key]))
-		state = append(state, clientv3.OpGet(s.key(space, rowKey)+key, clientv3.WithKeysOnly()))
-	}
-	var log strings.Builder
+	// The mark tells this commit from all others if its answer is lost.
+	mark, bytes := rand.Text(), 0
+	log := []string{mark}
 	changes := []clientv3.Op{clientv3.OpPut(s.key(space, headKey), "")}
 	for _, w := range b.Writes {
-		log.WriteString(w.Key + "\x00")
+		log = append(log, w.Key)
+		bytes += 2*len(w.Key) + len(w.Value)
 		if w.Value == nil {
 			changes = append(changes, clientv3.OpDelete(s.key(space, rowKey)+w.Key))
 		} else {
 			changes = append(changes, clientv3.OpPut(s.key(space, rowKey)+w.Key, string(w.Value)))
 		}
 	}
-	head, err := s.expected(ctx, space, b.At)
+	conditions := []clientv3.Cmp{clientv3.Compare(clientv3.Value(s.formatKey()), "=", format)}
+	state := []clientv3.Op{clientv3.OpGet(s.key(space, headKey))}
+	for key, want := range b.Checks {
+		conditions = append(conditions, unchanged(s.key(space, rowKey)+key, want))
+		state = append(state, clientv3.OpGet(s.key(space, rowKey)+key, clientv3.WithKeysOnly()))
+	}
+	if len(b.Writes) > maxOps-ownWrites || len(b.Checks) > maxOps-ownChecks || bytes > maxBytes {
+		return 0, ErrTooLarge
+	}
+	head, done, err := s.start(ctx, space, b)
+	defer done()
 	for err == nil {
-		var resp *clientv3.TxnResponse
-		resp, err = s.client.Txn(ctx).
+		resp, resent, failed := s.send(ctx, s.client.Txn(ctx).
 			If(append(conditions, unchanged(s.key(space, headKey), head))...).
-			Then(append(changes, clientv3.OpPut(s.log(space, head), log.String()))...).
-			Else(state...).
-			Commit()
+			Then(append(changes, clientv3.OpPut(s.log(space, head), strings.Join(log, "\x00")))...).
+			Else(append(state, clientv3.OpGet(s.formatKey()), clientv3.OpGet(s.log(space, head)))...))
 		switch {
-		case errors.Is(err, rpctypes.ErrRequestTooLarge):
-			err = &LimitError{"bytes", bytes, maxBytes}
-		case err == nil && resp.Succeeded:
+		case errors.Is(failed, rpctypes.ErrRequestTooLarge), errors.Is(failed, rpctypes.ErrTooManyOps):
+			return 0, ErrTooLarge
+		case failed != nil:
+			return 0, failed
+		case resp.Succeeded:
 			return rev(resp.Header.Revision), nil
-		case err == nil:
-			head, err = refused(b, checks, resp.Responses)
-			s.retries.Add(1)
 		}
+		now, ours := s.page(space, resp.Responses[:len(state)]), resp.Responses[len(state):]
+		winner := ours[1].GetResponseRange().Kvs
+		switch {
+		case len(winner) > 0 && strings.HasPrefix(string(winner[0].Value), mark):
+			return rev(winner[0].ModRevision), nil
+		case len(winner) == 0 && resent: // and compacted meanwhile
+			return 0, errors.New("outcome unknown")
+		}
+		if err = checkFormat(ours[0].GetResponseRange().Kvs); err == nil {
+			err = judge(b, now)
+		}
+		head = now.Rev
 	}
 	return 0, err
 }
 
-// expected is the revision at which the commit is tried first.
-func (s *Store) expected(ctx context.Context, space string, at *store.Rev) (store.Rev, error) {
-	if at != nil {
-		return *at, ctx.Err()
+// start returns the revision at which to try b first, and what to call when b
+// is done.
+func (s *Store) start(ctx context.Context, space string, b store.Batch) (head store.Rev, done func(), err error) {
+	if b.At != nil {
+		return *b.At, func() {}, ctx.Err()
 	}
-	p, err := s.Get(ctx, space)
-	return p.Rev, err
+	turn := s.turns[crc32.ChecksumIEEE([]byte(space))%uint32(len(s.turns))]
+	select {
+	case turn <- struct{}{}:
+	case <-ctx.Done():
+		return 0, func() {}, ctx.Err()
+	}
+	p, err := s.Get(ctx, space, slices.Collect(maps.Keys(b.Checks))...)
+	if err == nil {
+		err = judge(b, p)
+	}
+	return p.Rev, func() { <-turn }, err
 }
 
-// refused returns why a transaction was refused, or, if only another commit
-// came between and b does not mind, the new revision of the space.
-func refused(b store.Batch, checks []string, state []*pb.ResponseOp) (store.Rev, error) {
-	if err := checkFormat(state[0].GetResponseRange().Kvs); err != nil {
-		return 0, err
+// judge reports why b may not follow the state of the space in p.
+func judge(b store.Batch, p store.Page) error {
+	if b.At != nil && *b.At != p.Rev {
+		return fmt.Errorf("at revision %d, not %d: %w", p.Rev, *b.At, store.ErrConflict)
 	}
-	head := modified(state[1].GetResponseRange())
-	if b.At != nil && *b.At != head {
-		return 0, fmt.Errorf("at revision %d, not %d: %w", head, *b.At, store.ErrConflict)
+	have := map[string]store.Rev{}
+	for _, e := range p.Entries {
+		have[e.Key] = e.Rev
 	}
-	for i, key := range checks {
-		if have := modified(state[2+i].GetResponseRange()); have != b.Checks[key] {
-			return 0, fmt.Errorf("row %q has revision %d, not %d: %w", key, have, b.Checks[key], store.ErrConflict)
+	for key, want := range b.Checks {
+		if have[key] != want {
+			return fmt.Errorf("row %q has revision %d, not %d: %w", key, have[key], want, store.ErrConflict)
 		}
 	}
-	return head, nil
-}
-
-// fit reports whether b fits into a transaction, and its size in bytes.
-func fit(b store.Batch) (bytes int, err error) {
-	for key := range b.Checks {
-		bytes += 2 * len(key)
-	}
-	for _, w := range b.Writes {
-		bytes += 2*len(w.Key) + len(w.Value)
-	}
-	switch {
-	case len(b.Writes) > maxUser:
-		err = &LimitError{"writes", len(b.Writes), maxUser}
-	case len(b.Checks) > maxUser:
-		err = &LimitError{"checks", len(b.Checks), maxUser}
-	case bytes > maxBytes:
-		err = &LimitError{"bytes", bytes, maxBytes}
-	}
-	return bytes, err
+	return nil
 }

@@ -28,11 +28,11 @@ func (s *Store) Compact(ctx context.Context, space string, before store.Rev) err
 
 // compact cuts some of the log, and reports whether there is more to do.
 func (s *Store) compact(ctx context.Context, space string, before store.Rev) (more bool, err error) {
-	resp, err := s.client.Txn(ctx).Then(
+	resp, _, err := s.send(ctx, s.client.Txn(ctx).Then(
 		clientv3.OpGet(s.key(space, headKey)),
 		clientv3.OpGet(s.key(space, floorKey)),
 		clientv3.OpGet(s.key(space, logKey), clientv3.WithRange(s.log(space, before)), clientv3.WithKeysOnly(), clientv3.WithLimit(compactStep)),
-	).Commit()
+	))
 	if err != nil {
 		return false, err
 	}
@@ -54,13 +54,12 @@ func (s *Store) compact(ctx context.Context, space string, before store.Rev) (mo
 			end = string(last.Key) // the commit came later, only its name is old
 		}
 	}
-	done, err := s.client.Txn(ctx).
+	done, _, err := s.send(ctx, s.client.Txn(ctx).
 		If(unchanged(s.key(space, floorKey), modified(floorNow))).
 		Then(
 			clientv3.OpPut(s.key(space, floorKey), strconv.FormatUint(uint64(before), 10)),
 			clientv3.OpDelete(s.key(space, logKey), clientv3.WithRange(end)),
-		).
-		Commit()
+		))
 	if err != nil {
 		return false, err
 	}

@@ -6,7 +6,7 @@
 // a majority of the members when it is acknowledged; reads are linearizable.
 //
 // etcd takes a limited number of writes and bytes in one transaction:
-// [Store.MaxWrites], [LimitError].
+// [Store.MaxWrites], [ErrTooLarge].
 //
 // # Keys
 //
@@ -15,12 +15,13 @@
 //	prefix NUL "format"                  version of this layout
 //	prefix NUL "/" space NUL "r"         head: its ModRevision is the revision of the space
 //	prefix NUL "/" space NUL "k" key     value of a row
-//	prefix NUL "/" space NUL "l" before  the keys that a commit set, each with NUL behind it
+//	prefix NUL "/" space NUL "l" before  of a commit, a random mark and its keys, with NUL between
 //	prefix NUL "/" space NUL "f"         revision up to which deletions are forgotten, decimal
 //
 // A commit does not know its own revision beforehand, so its log key is named
 // by the one before it, in 16 hexadecimal digits. The log grows by a key with
-// each commit, until [Store.Compact] cuts it.
+// each commit, until [Store.Compact] cuts it. If an answer of etcd is lost, the
+// mark tells whether the commit happened.
 //
 // Revisions are those of the cluster. A snapshot that etcdctl restores keeps
 // them; rows that were copied key by key have others, and are refused as

@@ -2,17 +2,15 @@ package etcdstore
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/url"
-	"os"
 	"slices"
 	"strings"
 	"time"
 
 	"go.etcd.io/etcd/client/pkg/v3/logutil"
+	"go.etcd.io/etcd/client/pkg/v3/transport"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
@@ -21,14 +19,17 @@ import (
 //	etcd://[user:password@]host:port[,host:port...][/prefix][?parameters]
 //
 // Parameters are the PEM files ca, cert and key; any of them, or tls=true,
-// switches TLS on. Without ca the roots of the system count. No error contains
-// the password.
+// switches TLS on. Without ca the roots of the system count; cert and key are
+// read again for each connection. No error contains the password.
 //
 // A member that hangs is given up after 13 seconds, its calls fail.
 func Open(ctx context.Context, dsn string) (*Store, error) {
 	config, opts, err := parse(dsn)
 	if err != nil {
 		return nil, fmt.Errorf("etcdstore: open: %w", err)
+	}
+	if end, ok := ctx.Deadline(); ok { // the client signs in without ctx
+		config.DialTimeout = min(config.DialTimeout, time.Until(end))
 	}
 	client, err := clientv3.New(config)
 	if err != nil {
@@ -50,9 +51,9 @@ func parse(dsn string) (clientv3.Config, *Options, error) {
 		return clientv3.Config{}, nil, errors.New("want a URL etcd://host:port,host:port/prefix")
 	}
 	q := u.Query()
-	for name := range q {
-		if !slices.Contains([]string{"ca", "cert", "key", "tls"}, name) {
-			return clientv3.Config{}, nil, fmt.Errorf("unknown parameter %q", name)
+	for name, values := range q { // a slip must not switch TLS off
+		if !slices.Contains([]string{"ca", "cert", "key", "tls"}, name) || values[0] == "" || name == "tls" && values[0] != "true" {
+			return clientv3.Config{}, nil, fmt.Errorf("unknown parameter %s", name)
 		}
 	}
 	config := clientv3.Config{
@@ -67,9 +68,10 @@ func parse(dsn string) (clientv3.Config, *Options, error) {
 		return clientv3.Config{}, nil, err
 	}
 	scheme := "http://"
-	if q.Has("ca") || q.Has("cert") || q.Has("key") || q.Get("tls") == "true" {
+	if len(q) > 0 {
 		scheme = "https://"
-		if config.TLS, err = tlsConfig(q.Get("ca"), q.Get("cert"), q.Get("key")); err != nil {
+		files := transport.TLSInfo{TrustedCAFile: q.Get("ca"), CertFile: q.Get("cert"), KeyFile: q.Get("key")}
+		if config.TLS, err = files.ClientConfig(); err != nil {
 			return clientv3.Config{}, nil, err
 		}
 	}
@@ -77,26 +79,4 @@ func parse(dsn string) (clientv3.Config, *Options, error) {
 		config.Endpoints = append(config.Endpoints, scheme+host)
 	}
 	return config, &Options{Prefix: strings.TrimPrefix(u.Path, "/")}, nil
-}
-
-func tlsConfig(ca, cert, key string) (*tls.Config, error) {
-	c := &tls.Config{MinVersion: tls.VersionTLS12}
-	if ca != "" {
-		pem, err := os.ReadFile(ca) //nolint:gosec // the operator names it
-		if err != nil {
-			return nil, err
-		}
-		c.RootCAs = x509.NewCertPool()
-		if !c.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("%s: no certificate", ca)
-		}
-	}
-	if cert != "" || key != "" {
-		pair, err := tls.LoadX509KeyPair(cert, key)
-		if err != nil {
-			return nil, err
-		}
-		c.Certificates = []tls.Certificate{pair}
-	}
-	return c, nil
 }

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
-
 	"github.com/apnkit/apnkit/apn/store"
 )
 
@@ -16,19 +14,10 @@ var (
 	ErrFormat = errors.New("format is unknown to this program")
 	// ErrDamaged says that something else changed the keys of a space.
 	ErrDamaged = errors.New("keys contradict each other")
+	// ErrTooLarge says that a batch does not fit into one transaction. Nothing
+	// was written.
+	ErrTooLarge = errors.New("batch is larger than etcd takes in one transaction")
 )
-
-// LimitError says that a batch does not fit into one etcd transaction. Nothing
-// was written.
-type LimitError struct {
-	What  string // "writes", "checks" or "bytes"
-	Have  int
-	Limit int
-}
-
-func (e *LimitError) Error() string {
-	return fmt.Sprintf("%d %s, etcd takes %d at once", e.Have, e.What, e.Limit)
-}
 
 // fail says what failed. An error that came from the end of ctx may not tell.
 func fail(ctx context.Context, verb, space string, err error) error {
@@ -41,6 +30,3 @@ func fail(ctx context.Context, verb, space string, err error) error {
 	}
 	return fmt.Errorf("etcdstore: %s %q: %w: %w", verb, space, cause, err)
 }
-
-// compacted reports whether etcd forgot a revision in the middle of a read.
-func compacted(err error) bool { return errors.Is(err, rpctypes.ErrCompacted) }

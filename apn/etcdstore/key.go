@@ -3,10 +3,8 @@ package etcdstore
 import (
 	"fmt"
 	"strconv"
-	"strings"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
-	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/apnkit/apnkit/apn/store"
@@ -28,15 +26,6 @@ func (s *Store) key(space, what string) string {
 // log names the log key of the commit that came after a revision.
 func (s *Store) log(space string, before store.Rev) string {
 	return s.key(space, logKey) + fmt.Sprintf("%016x", uint64(before))
-}
-
-// before is the revision in a log key.
-func (s *Store) before(space string, kv *mvccpb.KeyValue) (store.Rev, error) {
-	n, err := strconv.ParseUint(strings.TrimPrefix(string(kv.Key), s.key(space, logKey)), 16, 64)
-	if err != nil {
-		return 0, fmt.Errorf("%w: log", ErrDamaged)
-	}
-	return store.Rev(n), nil
 }
 
 // forgotten is the revision in a floor key.

@@ -28,10 +28,12 @@ type Store struct {
 	client *clientv3.Client
 	owned  bool // Close closes the client
 	prefix string
+	// turns holds a token for each commit without At that is under way, by the
+	// hash of its space. Against each other they would only lose.
+	turns [64]chan struct{}
 
 	commits   atomic.Uint64
 	conflicts atomic.Uint64
-	retries   atomic.Uint64
 }
 
 var (
@@ -56,11 +58,13 @@ func New(ctx context.Context, client *clientv3.Client, opts *Options) (*Store, e
 			return nil, fmt.Errorf("etcdstore: prefix %q: want printable ASCII", opts.Prefix)
 		}
 	}
-	resp, err := client.Txn(ctx).
+	for i := range s.turns {
+		s.turns[i] = make(chan struct{}, 1)
+	}
+	resp, _, err := s.send(ctx, client.Txn(ctx).
 		If(unchanged(s.formatKey(), 0)).
 		Then(clientv3.OpPut(s.formatKey(), format)).
-		Else(clientv3.OpGet(s.formatKey())).
-		Commit()
+		Else(clientv3.OpGet(s.formatKey())))
 	if err == nil && !resp.Succeeded {
 		err = checkFormat(resp.Responses[0].GetResponseRange().Kvs)
 	}

@@ -9,12 +9,11 @@ import (
 type Stats struct {
 	Commits   uint64 // acknowledged
 	Conflicts uint64
-	Retries   uint64 // transactions that another commit made useless
 }
 
 // Stats returns figures for a metrics page.
 func (s *Store) Stats() Stats {
-	return Stats{Commits: s.commits.Load(), Conflicts: s.conflicts.Load(), Retries: s.retries.Load()}
+	return Stats{Commits: s.commits.Load(), Conflicts: s.conflicts.Load()}
 }
 
 // Ping reports whether the cluster answers and has a leader, and whether this
