@@ -111,10 +111,8 @@ func commit(ctx context.Context, q querier, space string, b store.Batch) (store.
 	}
 	// A statement after the one that waited for the space: it sees what the
 	// others wrote.
-	for keys := range slices.Chunk(slices.Sorted(maps.Keys(b.Checks)), chunk) {
-		if err := check(ctx, q, space, b.Checks, keys); err != nil {
-			return store.Rev(rev), err //nolint:gosec // counts up from 1
-		}
+	if err := check(ctx, reader{querier: q}, space, b.Checks); err != nil {
+		return store.Rev(rev), err //nolint:gosec // counts up from 1
 	}
 	for writes := range slices.Chunk(b.Writes, chunk) {
 		rows, args := values([]any{space, rev}, "($1, $2, $%d, $%d, $%d)", writes)
@@ -176,28 +174,21 @@ func conflict(err error, at *store.Rev) error {
 	return err
 }
 
-func check(ctx context.Context, q querier, space string, checks map[string]store.Rev, keys []string) error {
-	in, args := list([]any{space}, keys)
-	rows, err := q.QueryContext(ctx, `SELECT key, rev FROM apn_kv WHERE space = $1 AND val IS NOT NULL AND key IN `+in, args...)
+func check(ctx context.Context, r reader, space string, checks map[string]store.Rev) error {
+	if len(checks) == 0 {
+		return nil
+	}
+	p, err := r.Get(ctx, space, slices.Collect(maps.Keys(checks))...)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = rows.Close() }() // read to its end, or given up
 	have := map[string]store.Rev{}
-	for rows.Next() {
-		var key string
-		var rev int64
-		if err := rows.Scan(&key, &rev); err != nil {
-			return err
-		}
-		have[key] = store.Rev(rev) //nolint:gosec // none is below 0
+	for _, e := range p.Entries {
+		have[e.Key] = e.Rev
 	}
-	if err := rows.Err(); err != nil {
-		return err
-	}
-	for _, key := range keys {
-		if have[key] != checks[key] {
-			return fmt.Errorf("row %q has revision %d, not %d: %w", key, have[key], checks[key], store.ErrConflict)
+	for key, want := range checks {
+		if have[key] != want {
+			return fmt.Errorf("row %q has revision %d, not %d: %w", key, have[key], want, store.ErrConflict)
 		}
 	}
 	return nil

@@ -49,7 +49,9 @@ func postgres() dialect {
 //
 // Connections go to a server that takes writes, and have synchronous_commit on.
 // If the server itself does not sync, the error wraps [ErrForgetful]; if the
-// tables are newer, [ErrNewer]. No error tells the password.
+// tables are newer, [ErrNewer]. No error tells the password. Whether a standby
+// that takes over has all commits depends on the replication, which has to be
+// synchronous for that.
 func OpenPostgres(ctx context.Context, dsn string, opts *Options) (*Store, error) {
 	config, err := pgx.ParseConfig(dsn)
 	if err != nil {
@@ -62,7 +64,10 @@ func OpenPostgres(ctx context.Context, dsn string, opts *Options) (*Store, error
 	db := stdlib.OpenDB(*config, stdlib.OptionAfterConnect(func(ctx context.Context, c *pgx.Conn) error {
 		_, err := c.Exec(ctx, `SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off';
 			SET default_transaction_isolation = 'read committed'`)
-		return err
+		if err != nil {
+			return errors.Join(err, c.Close(ctx))
+		}
+		return nil
 	}))
 	conns := 16
 	if opts != nil {

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"net/url"
 	"os"
-	"path/filepath"
 	"time"
 )
 
@@ -58,7 +57,11 @@ func OpenSQLite(ctx context.Context, driver, path string, opts *Options) (*Store
 }
 
 func openSQLite(ctx context.Context, driver, path string, o Options) (*Store, error) {
-	if err := touch(path); err != nil {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600) //nolint:gosec // the caller's own path
+	if err != nil {
+		return nil, err
+	}
+	if err := f.Close(); err != nil {
 		return nil, err
 	}
 	uri := "file:" + (&url.URL{Path: path}).EscapedPath()
@@ -73,11 +76,10 @@ func openSQLite(ctx context.Context, driver, path string, o Options) (*Store, er
 		db.SetMaxIdleConns(n)
 		return db
 	}
-	s := &Store{
-		db:      pool(5, `PRAGMA busy_timeout = 10000; PRAGMA query_only = ON`), // one of them watches
-		writer:  pool(1, `PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA fullfsync = ON; PRAGMA busy_timeout = 0`),
-		dialect: sqlite(), poll: cmp.Or(o.Poll, 20*time.Millisecond),
-	}
+	s := &Store{dialect: sqlite(), poll: cmp.Or(o.Poll, 20*time.Millisecond)}
+	s.db = pool(5, `PRAGMA busy_timeout = 10000; PRAGMA query_only = ON`) // one of them watches
+	s.writer = pool(1, `PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
+		PRAGMA fullfsync = ON; PRAGMA busy_timeout = 0`)
 	err = s.inspect(ctx, o) // before anything is written
 	if err == nil {
 		err = s.synced(ctx)
@@ -89,19 +91,6 @@ func openSQLite(ctx context.Context, driver, path string, o Options) (*Store, er
 		return nil, errors.Join(err, s.db.Close(), s.writer.Close())
 	}
 	return start(ctx, s, []*sql.DB{s.db, s.writer}, s.watchFile), nil
-}
-
-// touch creates a file for its owner only, durably.
-func touch(path string) error {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600) //nolint:gosec // the caller's own path
-	if err != nil {
-		return err
-	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err == nil {
-		err = errors.Join(dir.Sync(), dir.Close())
-	}
-	return errors.Join(err, f.Close())
 }
 
 // connector opens connections that all have the same settings, whatever words
@@ -165,16 +154,11 @@ func (s *Store) inspect(ctx context.Context, o Options) error {
 
 // synced reads back what the writer was set to.
 func (s *Store) synced(ctx context.Context) error {
-	c, err := s.writer.Conn(ctx)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = c.Close() }()
 	var mode string
 	var level int
-	err = c.QueryRowContext(ctx, `PRAGMA journal_mode`).Scan(&mode)
+	err := s.writer.QueryRowContext(ctx, `PRAGMA journal_mode`).Scan(&mode)
 	if err == nil {
-		err = c.QueryRowContext(ctx, `PRAGMA synchronous`).Scan(&level)
+		err = s.writer.QueryRowContext(ctx, `PRAGMA synchronous`).Scan(&level)
 	}
 	if err == nil && (mode != "wal" || level < 2) {
 		err = fmt.Errorf("%w: journal_mode = %s, synchronous = %d", ErrForgetful, mode, level)
