@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -129,8 +130,9 @@ func TestClockSkew(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				s := newServer(t, 1)
-				shift := skew
-				clock := func() time.Time { return time.Now().Add(shift) }
+				var shift atomic.Int64
+				shift.Store(int64(skew))
+				clock := func() time.Time { return time.Now().Add(time.Duration(shift.Load())) }
 				s.fw.Now, s.cfg.Now = clock, clock
 				s.start()
 				source := netip.MustParseAddr("198.51.100.7")
@@ -142,7 +144,7 @@ func TestClockSkew(t *testing.T) {
 				require.True(t, s.fw.Open(source))
 
 				// Somebody sets the clock.
-				shift += 7 * time.Hour
+				shift.Add(int64(7 * time.Hour))
 				time.Sleep(2 * time.Minute)
 				require.True(t, s.fw.Open(source))
 
@@ -332,13 +334,13 @@ func TestNamedEndpoints(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := newServer(t, 1)
-		var answer []netip.Addr
+		var answer atomic.Pointer[[]netip.Addr]
 		s.cfg.Resolve = func(_ context.Context, host string) ([]netip.Addr, error) {
 			require.Equal(t, "vpn.example.org", host)
-			if answer == nil {
-				return nil, errDown
+			if a := answer.Load(); a != nil && *a != nil {
+				return slices.Clone(*a), nil
 			}
-			return slices.Clone(answer), nil
+			return nil, errDown
 		}
 		s.start()
 		s.change(func(m *netmap.Map) { m.Peers[1].Endpoint = "vpn.example.org:4500" })
@@ -356,7 +358,7 @@ func TestNamedEndpoints(t *testing.T) {
 			{[]netip.Addr{six}, "[2001:db8::1]:4500"},
 		}
 		for _, step := range steps {
-			answer = step.answer
+			answer.Store(&step.answer)
 			time.Sleep(2 * time.Minute)
 			require.Equal(t, step.want, device(t, s.iface).Peers[0].Endpoint.String())
 		}

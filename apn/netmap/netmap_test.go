@@ -88,7 +88,7 @@ func TestRandomSteps(t *testing.T) {
 			t.Logf("seed %d, steps:\n%s", seed, strings.Join(steps, "\n"))
 		}
 	}()
-	for i := range 300 {
+	for i := range 150 {
 		m = next(m)
 		steps = append(steps, step(rnd, m, 1000+i))
 		s := sign(t, m, history[len(history)-1])
