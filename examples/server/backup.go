@@ -79,7 +79,7 @@ func restore(ctx context.Context, d *data, path string, out io.Writer) error {
 // move copies everything and verifies the copy. The old store stays as it is.
 func move(ctx context.Context, d *data, to string, out io.Writer) (err error) {
 	spec := storeSpec(to)
-	dst, err := spec.open(ctx)
+	dst, err := d.options.engines.open(ctx, spec)
 	if err != nil {
 		return err
 	}

@@ -68,7 +68,8 @@ func TestBackupRestore(t *testing.T) {
 	require.Contains(t, refused.String(), "not a whole backup")
 }
 
-// TestMove takes a network from a file to PostgreSQL, to etcd and back.
+// TestMove takes a network from a file to PostgreSQL, to etcd, to SQLite and
+// back.
 func TestMove(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -77,7 +78,7 @@ func TestMove(t *testing.T) {
 	s.stop(t)
 	kek := "file:" + filepath.Join(dir, "kek.key")
 	from := "bolt:" + filepath.Join(dir, "apn.db")
-	for _, to := range []string{startPostgres(t), startEtcd(t), "bolt:" + filepath.Join(t.TempDir(), "apn.db")} {
+	for _, to := range []string{startPostgres(t), startEtcd(t), "sqlite:" + filepath.Join(t.TempDir(), "apn.db"), "bolt:" + filepath.Join(t.TempDir(), "apn.db")} {
 		out := s.command(t, "move", to, "-store", from)
 		require.Contains(t, out, "copied 1 networks")
 		require.Contains(t, out, "acme: 120 servers, 0 devices, 120 key pairs")
@@ -106,4 +107,11 @@ func TestStoreFlag(t *testing.T) {
 			require.NotContains(t, out.String(), "hunter2")
 		})
 	}
+}
+
+func TestBuildWithoutEngine(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	require.Equal(t, 1, start(t.Context(), []string{"-data", t.TempDir(), "-store", "etcd://127.0.0.1:1/apn"}, &out, &out, engines{}))
+	require.Contains(t, out.String(), "build it with -tags etcd")
 }

@@ -33,7 +33,7 @@ func (o *options) openData(ctx context.Context, sources lease.SourceOptions, log
 	if err := os.MkdirAll(o.data, 0o700); err != nil {
 		return nil, fmt.Errorf("the data folder cannot be made: %w", err)
 	}
-	st, err := o.store.open(ctx)
+	st, err := o.engines.open(ctx, o.store)
 	if err != nil {
 		return nil, err
 	}

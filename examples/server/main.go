@@ -41,11 +41,11 @@ func main() {
 	// The first signal asks to finish what is under way, the second is final.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)
-	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+	os.Exit(start(ctx, os.Args[1:], os.Stdout, os.Stderr, builtin()))
 }
 
-// run is main without the process around it. It returns the exit status.
-func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+// start is main without the process around it. It returns the exit status.
+func start(ctx context.Context, args []string, stdout, stderr io.Writer, stores engines) int {
 	name, cmd, args := findCommand(args)
 	var arg string
 	var err error
@@ -62,6 +62,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case err != nil:
 		return 2 // package flag has said why
 	}
+	o.engines = stores
 	if name != "" {
 		err = o.command(ctx, name, arg, stdout)
 	} else {

@@ -2,4 +2,4 @@
 
 package main
 
-const sqliteDriver = ""
+func tagSQLite(engines) {}

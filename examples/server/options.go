@@ -15,6 +15,7 @@ type options struct {
 	addr           string
 	data           string
 	store          storeSpec
+	engines        engines
 	kek            kekSource
 	tlsCert        string
 	tlsKey         string

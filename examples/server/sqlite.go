@@ -2,6 +2,17 @@
 
 package main
 
-import _ "modernc.org/sqlite" // the driver
+import (
+	"context"
+	"strings"
 
-const sqliteDriver = "sqlite"
+	_ "modernc.org/sqlite" // the driver
+
+	"github.com/apnkit/apnkit/apn/sqlstore"
+)
+
+func tagSQLite(e engines) {
+	e["sqlite"] = func(ctx context.Context, spec string) (database, error) {
+		return sqlstore.OpenSQLite(ctx, "sqlite", strings.TrimPrefix(spec, "sqlite:"), nil)
+	}
+}

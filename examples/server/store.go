@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"github.com/apnkit/apnkit/apn/boltstore"
-	"github.com/apnkit/apnkit/apn/etcdstore"
 	"github.com/apnkit/apnkit/apn/sqlstore"
 	"github.com/apnkit/apnkit/apn/store"
 )
@@ -62,38 +61,37 @@ func parseStore(s string) (storeSpec, error) {
 	return "", errors.New("must be bolt:PATH, sqlite:PATH, postgres://… or etcd://…")
 }
 
-// open opens the store, and makes what is missing.
-func (s storeSpec) open(ctx context.Context) (database, error) {
-	kind, path, _ := strings.Cut(string(s), ":")
-	switch kind {
-	case "bolt":
-		st, err := boltstore.Open(path, nil)
-		if err != nil {
-			return nil, explainStore(s, err)
-		}
-		return st, nil
-	case "sqlite":
-		if sqliteDriver == "" {
-			return nil, errors.New("this build has no SQLite, which would take most of a first build's time: build with -tags sqlite")
-		}
-		st, err := sqlstore.OpenSQLite(ctx, sqliteDriver, path, nil)
-		if err != nil {
-			return nil, explainStore(s, err)
-		}
-		return st, nil
-	case "etcd":
-		st, err := etcdstore.Open(ctx, string(s))
-		if err != nil {
-			return nil, explainStore(s, err)
-		}
-		return st, nil
-	default:
-		st, err := sqlstore.OpenPostgres(ctx, string(s), nil)
-		if err != nil {
-			return nil, explainStore(s, err)
-		}
-		return st, nil
+// engines open databases, by the first word of what -store says.
+type engines map[string]func(ctx context.Context, spec string) (database, error)
+
+// builtin are the engines of every build. Others take long to compile, so they
+// come with a build tag.
+func builtin() engines {
+	postgres := func(ctx context.Context, dsn string) (database, error) { return sqlstore.OpenPostgres(ctx, dsn, nil) }
+	e := engines{
+		"bolt": func(_ context.Context, spec string) (database, error) {
+			return boltstore.Open(strings.TrimPrefix(spec, "bolt:"), nil)
+		},
+		"postgres":   postgres,
+		"postgresql": postgres,
 	}
+	tagEtcd(e)
+	tagSQLite(e)
+	return e
+}
+
+// open opens the store, and makes what is missing.
+func (e engines) open(ctx context.Context, s storeSpec) (database, error) {
+	kind, _, _ := strings.Cut(string(s), ":")
+	open, ok := e[kind]
+	if !ok {
+		return nil, fmt.Errorf("this program was built without %s, which would make a first build much longer: build it with -tags %s", kind, kind)
+	}
+	st, err := open(ctx, string(s))
+	if err != nil {
+		return nil, explainStore(s, err)
+	}
+	return st, nil
 }
 
 // exists reports whether there is something to open. Of a database server it is
@@ -116,7 +114,7 @@ func explainStore(s storeSpec, err error) error {
 		return fmt.Errorf("the database %s is in use by another process: stop that one first, or choose another folder with -data", s.file())
 	case errors.Is(err, boltstore.ErrForeign), errors.Is(err, sqlstore.ErrForeign):
 		return fmt.Errorf("%s is not a database of this program, and is left as it is: move it away or choose another folder with -data", s)
-	case errors.Is(err, boltstore.ErrNewer), errors.Is(err, sqlstore.ErrNewer), errors.Is(err, etcdstore.ErrFormat):
+	case errors.Is(err, boltstore.ErrNewer), errors.Is(err, sqlstore.ErrNewer):
 		return fmt.Errorf("the database %s was written by a newer version of this program: %w", s, err)
 	case errors.Is(err, boltstore.ErrDamaged), errors.Is(err, sqlstore.ErrDamaged):
 		return fmt.Errorf("the database %s is damaged, and is left as it is: restore it from a backup (%w)", s, err)
