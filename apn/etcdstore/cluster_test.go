@@ -1,12 +1,8 @@
 package etcdstore_test
 
 import (
-	"bytes"
-	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -15,7 +11,6 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.etcd.io/etcd/client/pkg/v3/logutil"
@@ -30,12 +25,14 @@ type cluster struct {
 	members   []*member
 
 	mu       sync.Mutex
-	isolated string // ID of the member that hears nobody and that nobody hears
-	conns    map[*link]bool
+	isolated *member // hears nobody, and nobody hears it; nil if there is none
+	links    map[*link]bool
 }
 
 type member struct {
-	id, address string
+	name, id    string // id is known once it was isolated
+	address     string // where clients connect
+	peer, proxy string // where members connect, and where they believe to
 	args        []string
 	log         string
 	cmd         *exec.Cmd
@@ -52,49 +49,39 @@ func startCluster(tb testing.TB, size int, secure *tls.Config, args ...string) *
 		}
 		tb.Skipf("etcd: %v", err)
 	}
-	c := &cluster{conns: map[*link]bool{}, members: make([]*member, size)}
-	listeners, peers := make([]string, size), make([]string, size)
+	c := &cluster{links: map[*link]bool{}}
 	var initial []string
 	for i := range size {
 		proxy, err := (&net.ListenConfig{}).Listen(tb.Context(), "tcp", "127.0.0.1:0")
 		require.NoError(tb, err)
 		tb.Cleanup(func() { _ = proxy.Close() })
-		listeners[i] = freePort(tb)
-		go c.forward(proxy, i, listeners[i])
-		peers[i] = "http://" + proxy.Addr().String()
-		initial = append(initial, fmt.Sprintf("m%d=%s", i, peers[i]))
+		m := &member{name: fmt.Sprintf("m%d", i), address: freePort(tb), peer: freePort(tb), proxy: "http://" + proxy.Addr().String()}
+		initial = append(initial, m.name+"="+m.proxy)
+		c.members = append(c.members, m)
+		go c.forward(proxy, m)
 	}
 	scheme := "http://"
 	if secure != nil {
 		scheme = "https://"
 	}
 	var endpoints []string
-	for i := range size {
-		dir, address := tb.TempDir(), freePort(tb)
-		c.members[i] = &member{address: address, log: filepath.Join(dir, "log"), args: append([]string{
-			etcd, "--name", fmt.Sprintf("m%d", i), "--data-dir", filepath.Join(dir, "data"),
-			"--listen-client-urls", scheme + address, "--advertise-client-urls", scheme + address,
-			"--listen-peer-urls", "http://" + listeners[i], "--initial-advertise-peer-urls", peers[i],
+	for _, m := range c.members {
+		dir := tb.TempDir()
+		m.log, m.args = filepath.Join(dir, "log"), append([]string{
+			etcd, "--name", m.name, "--data-dir", filepath.Join(dir, "data"),
+			"--listen-client-urls", scheme + m.address, "--advertise-client-urls", scheme + m.address,
+			"--listen-peer-urls", "http://" + m.peer, "--initial-advertise-peer-urls", m.proxy,
 			"--initial-cluster", strings.Join(initial, ","),
 			"--heartbeat-interval", "50", "--election-timeout", "500",
-		}, args...)}
-		endpoints = append(endpoints, address)
-		require.NoError(tb, c.members[i].start())
-		tb.Cleanup(c.members[i].kill)
+		}, args...)
+		endpoints = append(endpoints, m.address)
+		require.NoError(tb, m.start())
+		tb.Cleanup(m.kill)
 	}
 	c.client = connect(tb, clientv3.Config{Endpoints: endpoints, TLS: secure})
-	list, err := c.client.MemberList(tb.Context())
-	require.NoError(tb, err)
-	for _, m := range list.Members {
-		for i := range size {
-			if m.Name == fmt.Sprintf("m%d", i) {
-				c.members[i].id = fmt.Sprintf("%x", m.ID)
-			}
-		}
-	}
-	if !within(10*time.Second, func() bool { return c.healthy() }) {
+	if _, err := c.leader(nil); err != nil {
 		out, _ := os.ReadFile(c.members[0].log)
-		tb.Fatalf("the cluster does not start:\n%s", out)
+		tb.Fatalf("%v\n%s", err, out)
 	}
 	c.endpoints = strings.Join(endpoints, ",")
 	return c
@@ -135,183 +122,4 @@ func (m *member) start() error {
 func (m *member) kill() {
 	_ = m.cmd.Process.Kill()
 	_ = m.cmd.Wait()
-}
-
-// within waits until ok is true.
-func within(limit time.Duration, ok func() bool) bool {
-	for end := time.After(limit); ; {
-		if ok() {
-			return true
-		}
-		select {
-		case <-end:
-			return false
-		case <-time.After(10 * time.Millisecond):
-		}
-	}
-}
-
-// leader is the member that the members except one believe to lead; nil if
-// they do not agree. Without an exception except is nil.
-func (c *cluster) leader(except *member) *member {
-	var id uint64
-	for _, m := range c.members {
-		if m == except {
-			continue
-		}
-		ctx, stop := context.WithTimeout(context.Background(), time.Second)
-		st, err := c.client.Status(ctx, m.address)
-		stop()
-		if err != nil || st.Leader == 0 || id != 0 && st.Leader != id {
-			return nil
-		}
-		id = st.Leader
-	}
-	for _, m := range c.members {
-		if m.id == fmt.Sprintf("%x", id) && m != except {
-			return m
-		}
-	}
-	return nil
-}
-
-// healthy reports whether all members follow one leader.
-func (c *cluster) healthy() bool { return c.leader(nil) != nil }
-
-// killLeader ends the leader with kill -9, and starts it again once the others
-// have a new one.
-func (c *cluster) killLeader() error {
-	m := c.leader(nil)
-	m.kill()
-	ok := within(20*time.Second, func() bool { return c.leader(m) != nil })
-	if err := m.start(); err != nil || !ok {
-		return errors.Join(err, errors.New("kill: no new leader"))
-	}
-	return c.recovered("kill")
-}
-
-// isolateLeader cuts the leader off from the other members, not from its
-// clients, until the others have a new one.
-func (c *cluster) isolateLeader() error {
-	m := c.leader(nil)
-	c.isolate(m.id)
-	ok := within(20*time.Second, func() bool { return c.leader(m) != nil })
-	c.isolate("")
-	if !ok {
-		return errors.New("partition: no new leader")
-	}
-	return c.recovered("partition")
-}
-
-// freezeLeader stops the leader, which keeps its connections, until the others
-// have a new one.
-func (c *cluster) freezeLeader() error {
-	m := c.leader(nil)
-	err := m.cmd.Process.Signal(syscall.SIGSTOP)
-	ok := within(20*time.Second, func() bool { return c.leader(m) != nil })
-	if err = errors.Join(err, m.cmd.Process.Signal(syscall.SIGCONT)); err != nil || !ok {
-		return errors.Join(err, errors.New("freeze: no new leader"))
-	}
-	return c.recovered("freeze")
-}
-
-// moveLeader makes each of the other members the leader.
-func (c *cluster) moveLeader() error {
-	for _, next := range c.members {
-		old := c.leader(nil)
-		if old == nil || next == old {
-			continue
-		}
-		client, err := clientv3.New(clientv3.Config{Endpoints: []string{old.address}})
-		if err != nil {
-			return err
-		}
-		var id uint64
-		_, _ = fmt.Sscanf(next.id, "%x", &id)
-		_, err = client.MoveLeader(context.Background(), id)
-		if err = errors.Join(err, client.Close()); err != nil {
-			return err
-		}
-		if err := c.recovered("move"); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (c *cluster) recovered(from string) error {
-	if !within(20*time.Second, c.healthy) {
-		return fmt.Errorf("%s: the cluster does not recover", from)
-	}
-	return nil
-}
-
-// link is a connection from one member to another.
-type link struct {
-	from string // ID, empty if unknown: a probe
-	to   string
-	a, b net.Conn
-}
-
-// isolate cuts the member off, and lets all others through.
-func (c *cluster) isolate(id string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.isolated = id
-	for l := range c.conns {
-		if c.cut(l) {
-			_ = l.a.Close()
-			_ = l.b.Close()
-		}
-	}
-}
-
-func (c *cluster) cut(l *link) bool {
-	return c.isolated != "" && (l.to == c.isolated || l.from == c.isolated || l.from == "")
-}
-
-// forward passes connections to the i-th member on to address.
-func (c *cluster) forward(proxy net.Listener, i int, address string) {
-	for {
-		a, err := proxy.Accept()
-		if err != nil {
-			return
-		}
-		go func() {
-			defer func() { _ = a.Close() }()
-			b, err := net.Dial("tcp", address)
-			if err != nil {
-				return
-			}
-			defer func() { _ = b.Close() }()
-			head := make([]byte, 4096) // of the first request, which says who asks
-			n, _ := a.Read(head)
-			l := &link{to: c.members[i].id, a: a, b: b}
-			if _, after, ok := bytes.Cut(head[:n], []byte("X-Server-From: ")); ok {
-				id, _, _ := bytes.Cut(after, []byte("\r\n"))
-				l.from = string(id)
-			}
-			c.mu.Lock()
-			cut := c.cut(l)
-			c.conns[l] = true
-			c.mu.Unlock()
-			defer func() {
-				c.mu.Lock()
-				delete(c.conns, l)
-				c.mu.Unlock()
-			}()
-			if cut {
-				return
-			}
-			if _, err := b.Write(head[:n]); err != nil {
-				return
-			}
-			go func() {
-				_, _ = io.Copy(b, a)
-				_ = b.Close()
-				_ = a.Close()
-			}()
-			_, _ = io.Copy(a, b)
-		}()
-	}
 }
