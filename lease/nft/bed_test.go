@@ -25,6 +25,9 @@ const inside = "APN_NFT_INSIDE"
 // TestMain runs all tests again in a network and a mount namespace of their
 // own, so that no test can touch the firewall of the host.
 func TestMain(m *testing.M) {
+	// Keeps tests off the main thread: it would not end with its goroutine, and
+	// hold on to a namespace.
+	runtime.LockOSThread()
 	if os.Getenv(inside) != "" {
 		os.Exit(m.Run())
 	}

@@ -22,7 +22,7 @@ import (
 // the same prefix that somebody else made is an error that wraps [ErrExists].
 // What one part cannot have does not keep the others from being set.
 func (i *Interface) SetLinks(ctx context.Context, l Links) error {
-	if err := l.check(); err != nil {
+	if err := checkLinks(l); err != nil {
 		return i.failed("set links of", err)
 	}
 	i.links.Lock()

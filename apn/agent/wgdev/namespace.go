@@ -22,18 +22,33 @@ func inside(path string, f func() error) error {
 	}
 	result := make(chan error, 1)
 	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends with this goroutine
-		file, err := openNamespace(path)
-		if err == nil {
-			err = unix.Setns(int(file.Fd()), unix.CLONE_NEWNET)
-			_ = file.Close()
-		}
-		if err == nil {
-			err = f()
+		runtime.LockOSThread()
+		back, err := enter(path, f)
+		if back { // otherwise the thread ends with this goroutine
+			runtime.UnlockOSThread()
 		}
 		result <- err
 	}()
 	return <-result
+}
+
+// enter reports whether the thread is where it was.
+func enter(path string, f func() error) (back bool, err error) {
+	home, err := os.Open("/proc/thread-self/ns/net")
+	if err != nil {
+		return true, err
+	}
+	defer func() { _ = home.Close() }()
+	file, err := openNamespace(path)
+	if err != nil {
+		return true, err
+	}
+	err = unix.Setns(int(file.Fd()), unix.CLONE_NEWNET)
+	_ = file.Close()
+	if err == nil {
+		err = f()
+	}
+	return unix.Setns(int(home.Fd()), unix.CLONE_NEWNET) == nil, err
 }
 
 func openNamespace(path string) (*os.File, error) {

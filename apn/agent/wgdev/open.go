@@ -11,12 +11,17 @@ import (
 
 	"golang.org/x/sys/unix"
 	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
+
+	"github.com/apnkit/apnkit/apn/agent"
 )
+
+var _ agent.Interface = (*Interface)(nil)
 
 // patience ends what a kernel or a process that hangs would never end.
 const patience = 10 * time.Second
 
-// Interface is a WireGuard interface. It is safe for concurrent use.
+// Interface is a WireGuard interface, an [agent.Interface]. It is safe for
+// concurrent use.
 type Interface struct {
 	opts Options
 	dev  device

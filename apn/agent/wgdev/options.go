@@ -3,8 +3,9 @@ package wgdev
 import (
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"strings"
+
+	"github.com/apnkit/apnkit/apn/agent"
 )
 
 const (
@@ -78,19 +79,12 @@ func checkMTU(mtu int) error {
 	return nil
 }
 
-// Links are what the interface is in the IP layer.
-type Links struct {
-	// Addresses of the interface, each with the prefix of its subnet: the
-	// kernel then has a route to that subnet by itself.
-	Addresses []netip.Prefix
-	// Routes are the further prefixes behind the interface. One that the
-	// addresses bring along already may be among them.
-	Routes []netip.Prefix
-	// MTU in bytes. Zero leaves it as it is.
-	MTU int
-}
+// Links are what an interface is in the IP layer. An address comes with the
+// prefix of its subnet, to which the kernel then has a route by itself, or alone
+// (/32, /128).
+type Links = agent.Links
 
-func (l *Links) check() error {
+func checkLinks(l Links) error {
 	if l.MTU != 0 {
 		if err := checkMTU(l.MTU); err != nil {
 			return err
