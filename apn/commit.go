@@ -399,6 +399,9 @@ func (n *Network) publish(d *decided, rev store.Rev) {
 		if r != nil {
 			d.tip.rows.Set(key, rowAt{r, rev})
 		}
+		if shapes(key) {
+			d.tip.moved = rev
+		}
 	}
 	d.tip.rev = rev
 	if n.joined {

@@ -59,6 +59,8 @@ type Control struct {
 	cancel, endWaits context.CancelFunc
 	wg               sync.WaitGroup
 
+	places places
+
 	mu       sync.Mutex
 	closed   bool
 	networks map[string]*opening

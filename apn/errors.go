@@ -34,6 +34,11 @@ var (
 	ErrDamaged = errors.New("damaged")
 	// ErrTooLarge: the change has more rows than one commit of the store takes.
 	ErrTooLarge = errors.New("too large for one commit of the store")
+	// ErrManaged: the key pair is kept by the control plane.
+	ErrManaged = errors.New("the key pair is kept by the control plane")
+	// ErrStartOver: nothing leads from the document that an agent has to the
+	// newest.
+	ErrStartOver = errors.New("the document is not known any more")
 	// ErrClosed: the Control is closed.
 	ErrClosed = errors.New("closed")
 )

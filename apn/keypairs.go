@@ -58,8 +58,13 @@ func (t *tx) rotate(owner string, k *keyPair) error {
 		}
 		return invalid("public_key", "must be empty: the key pair is kept here", nil)
 	}
+	return t.replaceKey(owner, old, k, old.Custody)
+}
+
+// replaceKey gives a srv or dev row the next generation of its key.
+func (t *tx) replaceKey(owner string, old *keyRow, k *keyPair, custody keys.Custody) error {
 	row := k.row(old.UID, old.Gen+1, t.now)
-	row.Custody = old.Custody
+	row.Custody = custody
 	// The owner's own row is written too, so that its revision tells the change.
 	at, _ := t.rows.Get(owner)
 	t.put(owner, at.row)

@@ -20,7 +20,7 @@ import (
 // all of them: peers, who may send to their port, and names. It is the same on
 // every replica that shows the same revision.
 func (n *Network) AppMap(_ context.Context, app string) (*netmap.Map, error) {
-	m, err := n.appMap(app)
+	m, err := n.appMap(n.view(), app)
 	if err != nil {
 		return nil, &Error{Op: "app map", Object: app, Err: err}
 	}
@@ -29,7 +29,7 @@ func (n *Network) AppMap(_ context.Context, app string) (*netmap.Map, error) {
 
 // ServerMap returns what one server does with the [Network.AppMap] of its app.
 func (n *Network) ServerMap(_ context.Context, app, server string) (*netmap.Config, error) {
-	m, err := n.appMap(app)
+	m, err := n.appMap(n.view(), app)
 	var c *netmap.Config
 	if err == nil {
 		c, err = m.For(netmap.ServerID(app, server))
@@ -43,8 +43,7 @@ func (n *Network) ServerMap(_ context.Context, app, server string) (*netmap.Conf
 	return c, nil
 }
 
-func (n *Network) appMap(app string) (*netmap.Map, error) {
-	s := n.view()
+func (n *Network) appMap(s *state, app string) (*netmap.Map, error) {
 	if _, ok := find[*appRow](s, appKey(app)); !ok {
 		return nil, notFound("app")
 	}
@@ -55,10 +54,7 @@ func (n *Network) appMap(app string) (*netmap.Map, error) {
 	net := s.net()
 	m := &netmap.Map{
 		Format: netmap.Format, Network: n.name, App: app, Epoch: net.Epoch, Revision: uint64(s.rev),
-		ListenPort: net.Port, Suffix: net.Suffix, Routes: s.routes(app), Openings: s.openings(app),
-	}
-	if net.PSK {
-		m.Preshared = uint64(net.PSKEpoch) + 1
+		ListenPort: net.Port, Suffix: net.Suffix, Routes: s.routes(app), Openings: s.openings(app), Preshared: net.preshare(),
 	}
 	for p := range s.devicesInto(app) {
 		m.Peers = append(m.Peers, p.netmap(preDev, net))
@@ -72,6 +68,11 @@ func (n *Network) appMap(app string) (*netmap.Map, error) {
 		m.Peers = append(m.Peers, peer)
 	}
 	slices.SortFunc(m.Peers, func(a, b netmap.Peer) int { return strings.Compare(a.ID, b.ID) })
+	for server, r := range under[*agentRow](s, agentKey(app, "")) {
+		if p, ok := m.Peer(netmap.ServerID(app, server)); ok {
+			p.RotateTo = r.RotateTo
+		}
+	}
 	return m, nil
 }
 

@@ -18,14 +18,16 @@ import (
 // use. Reads show the last committed state that this process knows; a change is
 // readable once its method has returned.
 type Network struct {
-	ctl     *Control
-	store   store.Store
-	ctx     context.Context // of the committer
-	joined  bool            // store is a transaction of the caller's
-	name    string
-	replica string                // names this Network in op rows
-	head    atomic.Pointer[state] // what readers see
-	zone    zoneCache
+	ctl      *Control
+	store    store.Store
+	ctx      context.Context // of the committer
+	joined   bool            // store is a transaction of the caller's
+	name     string
+	replica  string                // names this Network in op rows
+	head     atomic.Pointer[state] // what readers see
+	zone     zoneCache
+	docs     documents
+	statuses statuses
 
 	mu      sync.Mutex
 	queue   []*command
@@ -134,7 +136,7 @@ func (n *Network) load(ctx context.Context) error {
 		after = page.Entries[len(page.Entries)-1].Key
 	}
 	n.tip, n.pool = newState(), nil
-	n.tip.rev = at
+	n.tip.rev, n.tip.moved = at, at // deletions up to there are not told
 	if err := n.take(ctx, entries); err != nil {
 		return err
 	}

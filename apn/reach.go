@@ -185,6 +185,15 @@ func appendHosts(prefixes []netip.Prefix, addrs []netip.Addr) []netip.Prefix {
 // keepalive returns the network's keepalive interval, 0 for none.
 func (r *netRow) keepalive() time.Duration { return max(r.Keepalive, 0) }
 
+// preshare returns the number of the preshared keys that servers are told, 0 if
+// there are none.
+func (r *netRow) preshare() uint64 {
+	if !r.PSK {
+		return 0
+	}
+	return uint64(r.PSKEpoch) + 1
+}
+
 // preshared returns the preshared key between two peers, none if the network
 // does without.
 func (r *netRow) preshared(ring *keys.Ring, a, b keys.PublicKey) keys.PresharedKey {

@@ -248,6 +248,9 @@ func (t *tx) resealKey(owner string) error {
 
 // destroyDEKs ends a rotation: no pair needs the old data keys any more.
 func (t *tx) destroyDEKs() error {
+	if err := t.resealSigningKey(); err != nil {
+		return err
+	}
 	active := t.ring.Version()
 	for owner, k := range under[*keyRow](t.state, preKey) {
 		if !k.under(active) {
@@ -272,6 +275,11 @@ func (n *Network) VerifyKeys(ctx context.Context) (int, error) {
 	ring, err := n.ring(ctx)
 	if err != nil {
 		return fail(0, n.name, err)
+	}
+	if r, ok := find[*signRow](n.view(), rowSign); ok {
+		if _, err := r.open(ring, n.name); err != nil {
+			return fail(0, rowSign, err)
+		}
 	}
 	count := 0
 	for key, k := range under[*keyRow](n.view(), preKey) {

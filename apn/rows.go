@@ -34,11 +34,15 @@ import (
 //	out/<number>              audit event on its way to the audit space
 //	op/<replica>              last batch of a replica, to resolve unknown outcomes
 //	req/<id>                  request that is answered once
+//	sign                      sealed key that signs documents
+//	join/<hash>               single-use token by which an agent joins
+//	agent/<app>/<server>      agent that has joined
 const rowFormat = 1
 
 const (
 	rowNet  = "net"
 	rowCtr  = "ctr"
+	rowSign = "sign"
 	preApp  = "app/"
 	preSrv  = "srv/"
 	preMem  = "mem/"
@@ -53,6 +57,8 @@ const (
 	preOut  = "out/"
 	preOp   = "op/"
 	preReq  = "req/"
+	preJoin = "join/"
+	preAgt  = "agent/"
 )
 
 type netRow struct {
@@ -265,6 +271,12 @@ func newRow(key string) row {
 		return new(opRow)
 	case "req":
 		return new(reqRow)
+	case "sign":
+		return new(signRow)
+	case "join":
+		return new(joinRow)
+	case "agent":
+		return new(agentRow)
 	default:
 		return nil
 	}

@@ -241,6 +241,9 @@ func (t *tx) removeServer(app, server string) error {
 		return err
 	}
 	t.del(keyKey(key))
+	if _, ok := find[*agentRow](t.state, agentKey(app, server)); ok {
+		t.del(agentKey(app, server))
+	}
 	t.del(key)
 	t.hosts = true
 	t.event("server.remove", app+"/"+server, "")
@@ -250,6 +253,9 @@ func (t *tx) removeServer(app, server string) error {
 // RotateServer gives a server a new key pair; every other peer learns the new
 // public key. pub is the new key of a server in custody Self, zero otherwise.
 // opts may be nil.
+//
+// In custody Self without pub, the server's agent is asked to make the pair; the
+// key changes when it has.
 func (n *Network) RotateServer(ctx context.Context, app, server string, pub keys.PublicKey, opts *CommitOptions) (Server, error) {
 	const op = "rotate server"
 	object := app + "/" + server
@@ -260,7 +266,11 @@ func (n *Network) RotateServer(ctx context.Context, app, server string, pub keys
 	var out Server
 	err = n.do(ctx, opts, func(t *tx) error {
 		key := srvKey(app, server)
-		if err := t.rotate(key, k); err != nil {
+		rotate := func() error { return t.rotate(key, k) }
+		if pub.IsZero() && t.askAgent(app, server) {
+			rotate = func() error { return t.match(key) }
+		}
+		if err := rotate(); err != nil {
 			return err
 		}
 		t.event("server.rotate", object, "")

@@ -15,10 +15,13 @@ import (
 // state is all of a network at one revision. Copies are cheap: they share what
 // neither changes. A published state is never changed, so readers need no lock.
 type state struct {
-	rev  store.Rev
-	rows *btree.Map[string, rowAt]
-	pubs *btree.Map[string, string] // public key -> key row: unique in the network
-	srvs *btree.Map[string, string] // "<server>/<app>" -> app, for short DNS names
+	rev store.Rev
+	// moved is at least the revision that last changed what all apps' documents
+	// are made of.
+	moved store.Rev
+	rows  *btree.Map[string, rowAt]
+	pubs  *btree.Map[string, string] // public key -> key row: unique in the network
+	srvs  *btree.Map[string, string] // "<server>/<app>" -> app, for short DNS names
 }
 
 // rowAt is a row and the revision that wrote it; 0 while it is not committed.
@@ -34,11 +37,14 @@ func newState() *state {
 // copy returns a state that shares all rows with s until one of them changes.
 // Only the committer may call it on a state that it goes on changing.
 func (s *state) copy() *state {
-	return &state{rev: s.rev, rows: s.rows.Copy(), pubs: s.pubs.Copy(), srvs: s.srvs.Copy()}
+	return &state{rev: s.rev, moved: s.moved, rows: s.rows.Copy(), pubs: s.pubs.Copy(), srvs: s.srvs.Copy()}
 }
 
 // set replaces a row; nil removes it.
 func (s *state) set(key string, r row, rev store.Rev) {
+	if shapes(key) {
+		s.moved = max(s.moved, rev)
+	}
 	if strings.HasPrefix(key, preKey) {
 		if old, ok := find[*keyRow](s, key); ok {
 			s.pubs.Delete(string(old.pub[:]))
