@@ -7,11 +7,13 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"go4.org/netipx"
 
 	"github.com/apnkit/apnkit/apn/netmap"
+	"github.com/apnkit/apnkit/apn/store"
 	"github.com/apnkit/apnkit/ipam"
 	"github.com/apnkit/apnkit/lease"
 )
@@ -47,10 +49,6 @@ func (n *Network) appMap(s *state, app string) (*netmap.Map, error) {
 	if _, ok := find[*appRow](s, appKey(app)); !ok {
 		return nil, notFound("app")
 	}
-	zone, err := n.zoneOf(s)
-	if err != nil {
-		return nil, err
-	}
 	net := s.net()
 	m := &netmap.Map{
 		Format: netmap.Format, Network: n.name, App: app, Epoch: net.Epoch, Revision: uint64(s.rev),
@@ -59,15 +57,21 @@ func (n *Network) appMap(s *state, app string) (*netmap.Map, error) {
 	for p := range s.devicesInto(app) {
 		m.Peers = append(m.Peers, p.netmap(preDev, net))
 	}
-	for p := range s.linkedTo(app, "") {
-		peer := p.netmap(preSrv, net)
-		peer.Names = zone.Names(p.id)
-		for i, name := range peer.Names {
-			peer.Names[i] = strings.TrimSuffix(name, ".")
+	slices.SortFunc(m.Peers, peersByID)
+	servers := n.peers.of(s)
+	m.Peers = slices.Grow(m.Peers, len(servers)) // "dev/" sorts before "srv/"
+	for len(servers) > 0 {
+		other, _, _ := strings.Cut(servers[0].ID[len(preSrv):], "/")
+		prefix := srvKey(other, "")
+		end := slices.IndexFunc(servers, func(p netmap.Peer) bool { return !strings.HasPrefix(p.ID, prefix) })
+		if end < 0 {
+			end = len(servers)
 		}
-		m.Peers = append(m.Peers, peer)
+		if s.linked(app, other) {
+			m.Peers = append(m.Peers, servers[:end]...)
+		}
+		servers = servers[end:]
 	}
-	slices.SortFunc(m.Peers, func(a, b netmap.Peer) int { return strings.Compare(a.ID, b.ID) })
 	for server, r := range under[*agentRow](s, agentKey(app, "")) {
 		if p, ok := m.Peer(netmap.ServerID(app, server)); ok {
 			p.RotateTo = r.RotateTo
@@ -75,6 +79,38 @@ func (n *Network) appMap(s *state, app string) (*netmap.Map, error) {
 	}
 	return m, nil
 }
+
+// serverPeers are the servers of a network as peers. The documents of all its
+// apps are made of them.
+type serverPeers struct {
+	mu    sync.Mutex
+	epoch string
+	moved store.Rev
+	list  []netmap.Peer // sorted by ID
+}
+
+// of returns the servers of s. The result is shared and must not be changed.
+func (c *serverPeers) of(s *state) []netmap.Peer {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	net := s.net()
+	if c.list != nil && c.epoch == net.Epoch && c.moved == s.moved {
+		return c.list
+	}
+	list := make([]netmap.Peer, 0, len(c.list))
+	for app := range under[*appRow](s, preApp) {
+		for p := range s.serversOf(app) {
+			peer := p.netmap(preSrv, net)
+			peer.Names = s.names(app, p.id[len(app)+1:])
+			list = append(list, peer)
+		}
+	}
+	slices.SortFunc(list, peersByID)
+	c.epoch, c.moved, c.list = net.Epoch, s.moved, list
+	return list
+}
+
+func peersByID(a, b netmap.Peer) int { return strings.Compare(a.ID, b.ID) }
 
 func (p *peer) netmap(prefix string, net *netRow) netmap.Peer {
 	out := netmap.Peer{

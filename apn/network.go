@@ -27,6 +27,7 @@ type Network struct {
 	head     atomic.Pointer[state] // what readers see
 	zone     zoneCache
 	docs     documents
+	peers    serverPeers
 	statuses statuses
 
 	mu      sync.Mutex

@@ -77,3 +77,10 @@ func BenchmarkFor(b *testing.B) {
 		_, _ = m.For(m.Peers[77].ID)
 	}
 }
+
+func BenchmarkCheck(b *testing.B) {
+	m := mesh(10_000)
+	for b.Loop() {
+		_ = m.Check()
+	}
+}
