@@ -33,6 +33,9 @@ type Links struct {
 	Routes []netip.Prefix
 	// MTU in bytes. Zero leaves it as it is.
 	MTU int
+	// Forward lets packets that come in through the interface leave through it
+	// again: the server is a gateway.
+	Forward bool
 }
 
 // Firewall lets in what openings say, and keeps the private network's addresses

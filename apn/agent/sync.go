@@ -71,7 +71,7 @@ func (a *Agent) sync(ctx context.Context) (Report, error) {
 		return r, err
 	}
 
-	errs := []error{a.cfg.Interface.SetLinks(ctx, Links{Addresses: want.Addresses, Routes: want.Routes, MTU: a.cfg.MTU})}
+	errs := []error{a.cfg.Interface.SetLinks(ctx, Links{Addresses: want.Addresses, Routes: want.Routes, MTU: a.cfg.MTU, Forward: want.Forward})}
 	errs = append(errs, a.configure(ctx, want, &r))
 	if a.cfg.Names != nil {
 		wrote, err := a.cfg.Names.Apply(ctx, want)

@@ -151,11 +151,11 @@ func mapped(ap netip.AddrPort) *net.UDPAddr {
 func (i *Interface) SetLinks(_ context.Context, l agent.Links) error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if slices.Equal(i.links.Addresses, l.Addresses) && slices.Equal(i.links.Routes, l.Routes) && i.links.MTU == l.MTU {
+	if slices.Equal(i.links.Addresses, l.Addresses) && slices.Equal(i.links.Routes, l.Routes) && i.links.MTU == l.MTU && i.links.Forward == l.Forward {
 		return nil
 	}
 	i.writes++
-	i.links = agent.Links{Addresses: slices.Clone(l.Addresses), Routes: slices.Clone(l.Routes), MTU: l.MTU}
+	i.links = agent.Links{Addresses: slices.Clone(l.Addresses), Routes: slices.Clone(l.Routes), MTU: l.MTU, Forward: l.Forward}
 	return nil
 }
 
