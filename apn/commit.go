@@ -230,12 +230,20 @@ func (n *Network) process(cmds []*command) {
 			unknown[d.id] = d
 			n.ctl.log.Warn("commit outcome unknown", "network", n.name, "error", err)
 		}
-		if n.ctl.now().After(deadline) || !n.pause(try) {
+		// After a conflict others got on, and leave room for us: see pace.
+		wait := try
+		if errors.Is(err, store.ErrConflict) {
+			wait = max(0, try-patience)
+		}
+		if n.ctl.now().After(deadline) || !n.pause(wait) {
 			answer(cmds, fmt.Errorf("%w: commit: %w", ErrUnavailable, err))
 			return
 		}
 	}
 }
+
+// patience is how many conflicts in a row are taken for the usual traffic.
+const patience = 10
 
 // pause waits before the next try, longer each time and at random, so that
 // replicas do not meet again. It reports whether to go on.
@@ -308,7 +316,6 @@ func (n *Network) commit(d *decided) (store.Rev, error) {
 	if len(d.writes) == 0 {
 		return n.tip.rev, nil
 	}
-	began := n.ctl.now()
 	put := func(key string, r row) {
 		d.writes[key] = r
 		d.tip.set(key, r, 0)
@@ -349,6 +356,7 @@ func (n *Network) commit(d *decided) (store.Rev, error) {
 	}
 	ctx, cancel := context.WithTimeout(n.ctx, giveUp)
 	defer cancel()
+	began := n.ctl.now()
 	rev, err := n.store.Commit(ctx, n.space(), store.Batch{At: &n.tip.rev, Writes: writes})
 	n.pace.commit(began, n.ctl.now(), err)
 	return rev, err

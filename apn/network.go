@@ -5,9 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/apnkit/apnkit/apn/store"
 	"github.com/apnkit/apnkit/ipam"
@@ -196,7 +199,10 @@ func (n *Network) catchUp(ctx context.Context) error {
 
 // take applies rows of the store to the tip, and to the pool if there is one.
 func (n *Network) take(ctx context.Context, entries []store.Entry) error {
-	rows := make([]row, len(entries))
+	rows, err := decodeRows(entries)
+	if err != nil {
+		return err
+	}
 	var sealed bool
 	var moved ipam.Change
 	for i, e := range entries {
@@ -206,12 +212,7 @@ func (n *Network) take(ctx context.Context, entries []store.Entry) error {
 			}
 			continue
 		}
-		r, err := decodeRow(e.Key, e.Value)
-		if err != nil {
-			return err
-		}
-		rows[i] = r
-		switch r := r.(type) {
+		switch r := rows[i].(type) {
 		case *keyRow:
 			sealed = true
 		case *addrRow:
@@ -246,6 +247,35 @@ func (n *Network) take(ctx context.Context, entries []store.Entry) error {
 		return errReload
 	}
 	return nil
+}
+
+// decodePart is how many rows are worth a goroutine.
+const decodePart = 500
+
+// decodeRows decodes the rows of entries, nil for deleted ones, on all cores if
+// they are many.
+func decodeRows(entries []store.Entry) ([]row, error) {
+	rows := make([]row, len(entries))
+	var g errgroup.Group
+	g.SetLimit(runtime.GOMAXPROCS(0))
+	for from := 0; from < len(entries); from += decodePart {
+		part := func() (err error) {
+			for i, e := range entries[from:min(from+decodePart, len(entries))] {
+				if e.Value == nil {
+					continue
+				}
+				if rows[from+i], err = decodeRow(e.Key, e.Value); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+		if len(entries) <= decodePart {
+			return rows, part()
+		}
+		g.Go(part)
+	}
+	return rows, g.Wait()
 }
 
 // openPublic opens the public keys of key rows, so that reads need no KEK.

@@ -30,8 +30,15 @@ type rowAt struct {
 	rev store.Rev
 }
 
+// degree keeps the nodes small that a commit copies on its way to a row.
+const degree = 8
+
 func newState() *state {
-	return &state{rows: new(btree.Map[string, rowAt]), pubs: new(btree.Map[string, string]), srvs: new(btree.Map[string, string])}
+	return &state{
+		rows: btree.NewMap[string, rowAt](degree),
+		pubs: btree.NewMap[string, string](degree),
+		srvs: btree.NewMap[string, string](degree),
+	}
 }
 
 // copy returns a state that shares all rows with s until one of them changes.

@@ -2,6 +2,7 @@ package apn_test
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"net/netip"
 	"path/filepath"
@@ -16,47 +17,56 @@ import (
 	"github.com/apnkit/apnkit/apn"
 	"github.com/apnkit/apnkit/apn/boltstore"
 	"github.com/apnkit/apnkit/apn/store"
+	"github.com/apnkit/apnkit/keys"
 )
 
 // BenchmarkDurable adds servers to one network on one file, from one caller and
-// from many. Each addition is on the disk when it returns.
+// from many. Each addition is on the disk when it returns. With custody=self the
+// servers bring their public keys: deriving one for a private key (X25519) costs
+// more than all the rest.
 func BenchmarkDurable(b *testing.B) {
 	for _, kind := range []string{"mem", "bolt"} {
 		for _, callers := range []int{1, 64} {
-			b.Run(fmt.Sprintf("store=%s/callers=%d", kind, callers), func(b *testing.B) {
-				n, err := open(b, benchStore(b, kind)).CreateNetwork(b.Context(), "acme", wideApps())
-				require.NoError(b, err)
-				_, err = n.AddApp(b.Context(), "shop", nil)
-				require.NoError(b, err)
-				b.ReportAllocs()
-				b.ResetTimer()
-				report(b, addByMany(b, []*apn.Network{n}, callers))
-			})
+			for _, custody := range []keys.Custody{keys.Managed, keys.Self} {
+				b.Run(fmt.Sprintf("store=%s/callers=%d/custody=%v", kind, callers, custody), func(b *testing.B) {
+					n, err := open(b, benchStore(b, kind)).CreateNetwork(b.Context(), "acme", wideApps())
+					require.NoError(b, err)
+					_, err = n.AddApp(b.Context(), "shop", nil)
+					require.NoError(b, err)
+					b.ReportAllocs()
+					b.ResetTimer()
+					report(b, addByMany(b, []*apn.Network{n}, callers, custody))
+				})
+			}
 		}
 	}
 }
 
 // BenchmarkReplicas adds servers to one network from four replicas with 64
-// callers each, on a store that answers after a millisecond.
+// callers each, on a store that answers after a millisecond. All share the
+// cores of this machine.
 func BenchmarkReplicas(b *testing.B) {
-	st := &slowStore{store.NewMem(), time.Millisecond}
-	_, err := open(b, st).CreateNetwork(b.Context(), "acme", wideApps())
-	require.NoError(b, err)
-	var replicas []*apn.Network
-	for range 4 {
-		n, err := open(b, st).Network(b.Context(), "acme")
-		require.NoError(b, err)
-		replicas = append(replicas, n)
+	for _, custody := range []keys.Custody{keys.Managed, keys.Self} {
+		b.Run(fmt.Sprintf("custody=%v", custody), func(b *testing.B) {
+			st := &slowStore{store.NewMem(), time.Millisecond}
+			_, err := open(b, st).CreateNetwork(b.Context(), "acme", wideApps())
+			require.NoError(b, err)
+			var replicas []*apn.Network
+			for range 4 {
+				n, err := open(b, st).Network(b.Context(), "acme")
+				require.NoError(b, err)
+				replicas = append(replicas, n)
+			}
+			_, err = replicas[0].AddApp(b.Context(), "shop", nil)
+			require.NoError(b, err)
+			b.ResetTimer()
+			report(b, addByMany(b, replicas, 64, custody))
+			v, err := open(b, st).Verify(b.Context(), "acme")
+			require.NoError(b, err)
+			require.Empty(b, v.Problems)
+			require.Equal(b, b.N, v.Servers, "one address, key and name each")
+		})
 	}
-	_, err = replicas[0].AddApp(b.Context(), "shop", nil)
-	require.NoError(b, err)
-	b.ResetTimer()
-	took := addByMany(b, replicas, 64)
-	report(b, took)
-	v, err := open(b, st).Verify(b.Context(), "acme")
-	require.NoError(b, err)
-	require.Empty(b, v.Problems)
-	require.Equal(b, b.N, v.Servers, "one address, key and name each")
 }
 
 // wideApps are settings with room for a great many servers in one app.
@@ -69,7 +79,7 @@ func wideApps() *apn.NetworkOptions {
 
 // addByMany adds b.N servers in all and returns how long each caller's calls
 // took.
-func addByMany(b *testing.B, replicas []*apn.Network, callers int) [][]time.Duration {
+func addByMany(b *testing.B, replicas []*apn.Network, callers int, custody keys.Custody) [][]time.Duration {
 	b.Helper()
 	took := make([][]time.Duration, len(replicas)*callers)
 	var next atomic.Int64
@@ -81,8 +91,12 @@ func addByMany(b *testing.B, replicas []*apn.Network, callers int) [][]time.Dura
 				if i > int64(b.N) {
 					return
 				}
+				var o apn.ServerOptions
+				if custody == keys.Self {
+					_, _ = rand.Read(o.PublicKey[:31]) // the last byte's top bit is never set
+				}
 				began := time.Now()
-				if _, err := replicas[c%len(replicas)].AddServer(b.Context(), "shop", fmt.Sprintf("s%d", i), nil); err != nil {
+				if _, err := replicas[c%len(replicas)].AddServer(b.Context(), "shop", fmt.Sprintf("s%d", i), &o); err != nil {
 					b.Error(err)
 					return
 				}
