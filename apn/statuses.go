@@ -265,6 +265,9 @@ func decodeStatus(e store.Entry) (*statusRow, error) {
 
 // ServerStatus returns how a server is.
 func (n *Network) ServerStatus(ctx context.Context, app, server string) (ServerStatus, error) {
+	if _, ok := find[*srvRow](n.view(), srvKey(app, server)); !ok {
+		return ServerStatus{}, &Error{Op: "read status", Object: app + "/" + server, Err: ErrNotFound}
+	}
 	list, err := n.ServerStatuses(ctx, app, []string{server})
 	if err != nil {
 		return ServerStatus{}, err
@@ -272,7 +275,8 @@ func (n *Network) ServerStatus(ctx context.Context, app, server string) (ServerS
 	return list[0], nil
 }
 
-// ServerStatuses returns how some servers of an app are, in their order.
+// ServerStatuses returns how some servers of an app are, in their order. One that
+// is gone has the zero status.
 func (n *Network) ServerStatuses(ctx context.Context, app string, servers []string) ([]ServerStatus, error) {
 	out := make([]ServerStatus, len(servers))
 	s := n.view()
@@ -280,9 +284,6 @@ func (n *Network) ServerStatuses(ctx context.Context, app string, servers []stri
 	for i, server := range servers {
 		r, ok := find[*agentRow](s, agentKey(app, server))
 		if !ok {
-			if _, ok := find[*srvRow](s, srvKey(app, server)); !ok {
-				return nil, &Error{Op: "read status", Object: app + "/" + server, Err: ErrNotFound}
-			}
 			continue
 		}
 		out[i] = ServerStatus{JoinedAt: r.Joined, Version: r.Version}

@@ -26,6 +26,7 @@ type call struct {
 	who   Principal
 	from  netip.Addr // the client; zero if it cannot be told, then fromErr says why
 	net   *apn.Network
+	agent *apn.Agent // that makes the request, on the agent channel
 
 	fromErr error
 	query   url.Values
@@ -82,7 +83,7 @@ func (c *call) run() error {
 		}
 	}
 	if c.route.access != public {
-		if err := c.signedIn(); err != nil {
+		if err := c.identify(); err != nil {
 			return err
 		}
 		if err := c.authorize(); err != nil {

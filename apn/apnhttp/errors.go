@@ -1,11 +1,21 @@
 package apnhttp
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+)
 
 // ErrUnauthenticated says that a request carries no valid credentials. An
 // Authenticate function returns it, or an error that wraps it, to be answered
 // with 401.
 var ErrUnauthenticated = errors.New("not signed in")
+
+// errCredential says that an agent's credential opens nothing, perhaps not any
+// more.
+var errCredential = fmt.Errorf("%w: the credential is unknown: the server was removed, or joined anew", ErrUnauthenticated)
+
+// errNotRepeatable refuses an Idempotency-Key.
+var errNotRepeatable = malformed("Idempotency-Key", "is not supported here: the secret is stored nowhere, so it cannot be repeated")
 
 // What can be wrong with a request before any command sees it.
 var (

@@ -1,6 +1,8 @@
 package apnhttp
 
 import (
+	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -27,6 +29,13 @@ type Config struct {
 	// TrustedProxies may name a request's client in X-Forwarded-For, and say in
 	// X-Forwarded-Proto that it came over TLS. Nil trusts nobody.
 	TrustedProxies []netip.Prefix
+	// URL is where agents reach the handler, Prefix included; join tokens carry
+	// it. Empty means the scheme and host that the request for a token came to.
+	URL string
+	// Pin is the SHA-256 of the subject public key info of the certificate that
+	// agents meet at URL; join tokens carry it. Nil: they trust the certificate
+	// authorities of their system.
+	Pin []byte
 	// Defaults are the settings of a new network that its request leaves out.
 	// The CommitOptions in it are not used.
 	Defaults apn.NetworkOptions
@@ -48,11 +57,15 @@ type Handler struct {
 	ctl      *apn.Control
 	auth     func(*http.Request) (Principal, error)
 	prefix   string
+	url      string
+	pin      []byte
 	trusted  []netip.Prefix
 	defaults apn.NetworkOptions
 	maxBody  int64
 	version  string
 	now      func() time.Time
+	waits    context.Context // ends when agents are to wait no more
+	endWaits context.CancelFunc
 	log      *slog.Logger
 	csrf     *http.CrossOriginProtection
 	mux      *http.ServeMux
@@ -71,6 +84,10 @@ func New(cfg Config) (*Handler, error) {
 		return nil, errors.New("apnhttp: new: Authenticate is required")
 	case cfg.Prefix != "" && (cfg.Prefix[0] != '/' || strings.HasSuffix(cfg.Prefix, "/") || strings.ContainsAny(cfg.Prefix, "{} ")):
 		return nil, errors.New("apnhttp: new: Prefix must start with a slash and not end with one")
+	case cfg.URL != "" && !strings.HasPrefix(cfg.URL, "https://") && !strings.HasPrefix(cfg.URL, "http://"):
+		return nil, errors.New("apnhttp: new: URL must begin with https:// or http://")
+	case len(cfg.Pin) != 0 && len(cfg.Pin) != sha256.Size:
+		return nil, errors.New("apnhttp: new: Pin must be a SHA-256")
 	case cfg.MaxBody < 0:
 		return nil, errors.New("apnhttp: new: MaxBody must not be negative")
 	}
@@ -79,6 +96,8 @@ func New(cfg Config) (*Handler, error) {
 		defaults: cfg.Defaults, maxBody: cfg.MaxBody, version: cfg.Version, now: cfg.Now, log: cfg.Logger,
 		csrf: http.NewCrossOriginProtection(), mux: http.NewServeMux(), routes: routes(),
 	}
+	h.url, h.pin = strings.TrimSuffix(cfg.URL, "/"), slices.Clone(cfg.Pin)
+	h.waits, h.endWaits = context.WithCancel(context.Background())
 	h.defaults.CommitOptions = apn.CommitOptions{}
 	if h.maxBody == 0 {
 		h.maxBody = 1 << 20

@@ -12,8 +12,8 @@ import (
 
 // who may use each route: o an operator; a, d, v a member who is admin,
 // developer, viewer of the app; n a member of the network without a role; s a
-// member of another network; p anybody. Members stand for themselves where the
-// path names a member.
+// member of another network; g an agent; p anybody, agents included. Members
+// stand for themselves where the path names a member.
 var mayUse = map[string]string{
 	"GET /livez": "oadvnsp", "GET /readyz": "oadvnsp", "GET /openapi.yaml": "oadvnsp", "GET /metrics": "o",
 	"GET /{$}": "oadvnsp", "GET /style.css": "oadvnsp", "POST /sign-in": "oadvnsp", "POST /sign-out": "oadvnsp",
@@ -29,6 +29,8 @@ var mayUse = map[string]string{
 	"GET N/apps": "oadvn", "POST N/apps": "o", "GET A": "oadv", "DELETE A": "o",
 	"GET A/servers": "oadv", "POST A/servers": "oa",
 	"GET S": "oadv", "PATCH S": "oa", "DELETE S": "oa", "POST S/rotate": "oa", "GET S/config": "oa", "GET S/netmap": "oa",
+	"POST S/join": "oa", "POST /v1/agent/join": "oadvnsp", "GET /v1/agent/netmap": "g", "GET /v1/agent/secrets": "g",
+	"POST /v1/agent/key": "g", "POST /v1/agent/status": "g", "POST /v1/agent/leave": "g",
 	"GET A/leases": "oad", "POST A/leases": "oad", "GET A/leases/{lease}": "oad", "DELETE A/leases/{lease}": "oad",
 	"POST A/leases/{lease}/renew": "oad",
 	"GET A/rules":                 "oa", "POST A/rules": "oa", "GET A/rules/{rule}": "oa", "DELETE A/rules/{rule}": "oa",
@@ -69,6 +71,7 @@ func TestWhoMayDoWhat(t *testing.T) {
 	leases["o"] = leases["d"]
 	a.post("/v1/networks/other/members", `{"name":"admin"}`).is(201)
 	callers["s"] = a.as("other", "admin")
+	callers["g"] = nil // another one for each request: some end it
 
 	routes := apnhttp.Routes()
 	require.Len(t, mayUse, len(routes), "the matrix and the routes")
@@ -113,11 +116,17 @@ func TestWhoMayDoWhat(t *testing.T) {
 			if pattern == "POST A/leases" && key == "o" {
 				body = `{"member":"developer"}`
 			}
+			if pattern == "POST /v1/agent/join" {
+				body = a.joinBody("shop", "web-1")
+			}
+			if key == "g" {
+				caller = &a.join("shop", "web-1").api
+			}
 			r := caller.call(method, url, body)
 			want := "allowed"
 			switch {
-			case strings.Contains(who, key):
-			case key == "p":
+			case strings.Contains(who, key), key == "g" && strings.Contains(who, "p"):
+			case key == "p", key == "g", strings.HasPrefix(path, "/v1/agent/"):
 				want = "401"
 			case key == "s" && strings.Contains(path, "{network}"):
 				want = "404"
@@ -126,7 +135,7 @@ func TestWhoMayDoWhat(t *testing.T) {
 			}
 			got := http.StatusText(r.status)
 			switch r.status {
-			case 200, 303:
+			case 200, 204, 303:
 				got = "allowed"
 			case 401, 403, 404:
 				got = map[int]string{401: "401", 403: "403", 404: "404"}[r.status]
@@ -146,7 +155,8 @@ func bodyFor(pattern string) any {
 		"POST N/import": `{"apps":[{"name":"new"}]}`, "PUT N/links/{a}/{b}": `{"linked":true}`, "POST N/apps": `{"name":"new"}`,
 		"POST A/servers": `{"name":"new"}`, "PATCH S": `{"endpoint":""}`, "POST A/rules": `{"source":"198.51.100.0/24"}`,
 		"POST N/members": `{"name":"new"}`, "PUT M/roles/{app}": `{"role":"viewer"}`, "POST M/devices": `{"name":"new"}`,
-		"POST A/leases":       `{}`,
+		"POST A/leases":         `{}`,
+		"POST /v1/agent/status": `{}`, "POST /v1/agent/key": `{"public_key":"jUd41n3XYa3yXBzyBvWqlLhYgRef5RiBD7jwo70U+Rw="}`,
 		"POST N/config/check": `{"public_key":"1Yb/4avQSp1xMoqTRBHMZWycbuZrZQVzO9/4YXeLs0Q=","fingerprint":"v1.6RJuhi0RYs2XDW8NNCi6N4iCkX0OvBsJJVlFQNCdHzw"}`,
 	}[pattern]
 	if body == "" {

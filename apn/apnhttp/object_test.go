@@ -230,6 +230,7 @@ func TestDryRun(t *testing.T) {
 		{"PATCH", net + "/apps/shop/servers/web-1", `{"endpoint":""}`, `"servers":["shop/db-1"]`},
 		{"DELETE", net + "/apps/shop/servers/db-1", ``, `"servers":["shop/db-1","shop/web-1"]`},
 		{"POST", net + "/apps/shop/servers/db-1/rotate", ``, `"servers":["shop/db-1","shop/web-1"]`},
+		{"POST", net + "/apps/shop/servers/db-1/join", `{"ttl":"30m"}`, `"servers":[]`},
 		{"DELETE", net + "/apps/shop?servers=true", ``, `"leases":[{"object":"shop/` + id},
 		{"PUT", net + "/members/ada/roles/shop", `{"role":"viewer"}`, `"devices":["ada/laptop"],"leases":[{"object":"shop/` + id},
 		{"PUT", net + "/links/blog/shop", `{"linked":true}`, `"servers":["blog/cache-1","blog/web-1","shop/db-1","shop/web-1"]`},

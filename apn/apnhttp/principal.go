@@ -53,6 +53,7 @@ const (
 	developer               //
 	admin                   //
 	self                    // the member that the path names
+	agents                  // a server's agent, by its credential; nobody else
 	operator                // operators alone; they may use all other routes too
 )
 
@@ -92,6 +93,8 @@ func (c *call) allowed() bool {
 	switch c.route.access {
 	case public, signedIn:
 		return true
+	case agents:
+		return c.agent != nil
 	case insider:
 		return c.who.Member != ""
 	case viewer:

@@ -52,6 +52,8 @@ func kinds() []kind {
 		{apn.ErrClosed, "unavailable", "Temporarily unavailable", http.StatusServiceUnavailable},
 		{context.DeadlineExceeded, "unavailable", "Temporarily unavailable", http.StatusServiceUnavailable},
 		{context.Canceled, "unavailable", "Temporarily unavailable", http.StatusServiceUnavailable},
+		{apn.ErrManaged, "managed", "The key is kept here", http.StatusConflict},
+		{apn.ErrStartOver, "start-over", "Start over", http.StatusGone},
 		{ErrUnauthenticated, "unauthenticated", "Not signed in", http.StatusUnauthorized},
 		{errRoute, "not-found", "Not found", http.StatusNotFound},
 		{errMethod, "method-not-allowed", "Method not allowed", http.StatusMethodNotAllowed},

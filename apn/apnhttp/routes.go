@@ -23,7 +23,7 @@ const (
 	changes flags = 1 << iota // a command of apn: dry_run, Idempotency-Key on POST
 	matches                   // takes If-Match
 	secret                    // answers with a private key: never to HEAD
-	asks                      // has a body and changes nothing
+	asks                      // has a body, and no dry run
 	large                     // takes large bodies
 	web                       // for browsers: errors are pages
 )
@@ -89,6 +89,14 @@ func routes() []route {
 		{pattern: "POST " + toSrv + "/rotate", access: admin, handle: (*call).rotateServer, flags: changes | matches},
 		{pattern: "GET " + toSrv + "/config", access: admin, handle: (*call).serverConfig, query: "format", flags: secret},
 		{pattern: "GET " + toSrv + "/netmap", access: admin, handle: (*call).serverMap},
+		{pattern: "POST " + toSrv + "/join", access: admin, handle: (*call).addJoinToken, flags: changes},
+
+		{pattern: "POST /v1/agent/join", access: public, handle: (*call).joinAgent, flags: asks},
+		{pattern: "GET /v1/agent/netmap", access: agents, handle: (*call).agentNetmap},
+		{pattern: "GET /v1/agent/secrets", access: agents, handle: (*call).agentSecrets, flags: secret},
+		{pattern: "POST /v1/agent/key", access: agents, handle: (*call).agentKey, flags: asks},
+		{pattern: "POST /v1/agent/status", access: agents, handle: (*call).agentStatus, flags: asks},
+		{pattern: "POST /v1/agent/leave", access: agents, handle: (*call).agentLeave, flags: asks},
 
 		{pattern: "GET " + toApp + "/leases", access: developer, handle: (*call).listLeases, query: paged},
 		{pattern: "POST " + toApp + "/leases", access: developer, handle: (*call).addLease, flags: changes},

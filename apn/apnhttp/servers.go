@@ -21,6 +21,7 @@ type server struct {
 	KeyGen    uint64          `json:"key_generation"`
 	Custody   keys.Custody    `json:"custody"`
 	Revision  uint64          `json:"revision"`
+	Agent     *agentState     `json:"agent,omitempty"` // when it is read
 }
 
 func serverOf(s apn.Server) server {
@@ -64,11 +65,25 @@ func (c *call) listServers() error {
 	if err != nil {
 		return err
 	}
-	servers, more, err := c.net.Servers(c.r.PathValue("app"), &opts)
+	app := c.r.PathValue("app")
+	servers, more, err := c.net.Servers(app, &opts)
 	if err != nil {
 		return err
 	}
-	return answerPage(c, servers, more, func(s apn.Server) string { return s.Name }, serverOf)
+	names := make([]string, len(servers))
+	for i := range servers {
+		names[i] = servers[i].Name
+	}
+	status, err := c.net.ServerStatuses(c.ctx(), app, names)
+	if err != nil {
+		return err
+	}
+	out := make([]server, len(servers))
+	for i := range servers {
+		out[i] = serverOf(servers[i])
+		out[i].Agent = agentStateOf(status[i])
+	}
+	return answerPage(c, out, more, func(s server) string { return s.Name }, func(s server) server { return s })
 }
 
 func (c *call) server() error {
@@ -76,7 +91,13 @@ func (c *call) server() error {
 	if err != nil {
 		return err
 	}
-	return c.object(http.StatusOK, uint64(s.Rev), serverOf(s))
+	status, err := c.net.ServerStatus(c.ctx(), s.App, s.Name)
+	if err != nil {
+		return err
+	}
+	out := serverOf(s)
+	out.Agent = agentStateOf(status)
+	return c.object(http.StatusOK, uint64(s.Rev), out)
 }
 
 type serverPatch struct {

@@ -41,7 +41,7 @@ func (c *call) addToken() error {
 		return err
 	}
 	if c.opts.RequestID != "" {
-		return malformed("Idempotency-Key", "is not supported here: the secret is stored nowhere, so it cannot be repeated")
+		return errNotRepeatable
 	}
 	if c.planned() {
 		return nil // a token is no part of any network
