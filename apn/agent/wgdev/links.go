@@ -81,7 +81,9 @@ func setAddresses(h *netlink.Handle, link netlink.Link, want []netip.Prefix) err
 	for _, p := range have {
 		if !slices.Contains(want, p) {
 			removed = true
-			errs = append(errs, change("remove address", p, h.AddrDel(link, address(p))))
+			if err := h.AddrDel(link, address(p)); !errors.Is(err, unix.EADDRNOTAVAIL) { // not gone already
+				errs = append(errs, change("remove address", p, err))
+			}
 		}
 	}
 	if removed {

@@ -26,6 +26,8 @@ type tunDevice struct {
 	ears   <-chan tun.Event
 }
 
+const noLinkLocal = 1 // IN6_ADDR_GEN_MODE_NONE of linux/if_link.h
+
 // openTUN makes the interface, up and with its MTU.
 func openTUN(o Options) (_ *tunDevice, err error) {
 	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC, 0)
@@ -92,6 +94,9 @@ func (t *tunDevice) place(o Options, name string) error {
 				return err
 			}
 		}
+		// As in the kernel's WireGuard: a tunnel has no use for the link-local
+		// address, nor for what is sent to announce it. Fails without IPv6.
+		_ = netlink.LinkSetIP6AddrGenMode(l, noLinkLocal)
 		return errors.Join(netlink.LinkSetAlias(l, alias), netlink.LinkSetMTU(l, o.MTU), netlink.LinkSetUp(l))
 	})
 }

@@ -150,10 +150,10 @@ func setPeer(p *wgtypes.Peer, handshake *time.Duration, name, value string) (err
 }
 
 func parseKey(value string) (k wgtypes.Key, err error) {
-	n, err := hex.Decode(k[:], []byte(value))
-	if err == nil && n != len(k) {
-		err = hex.ErrLength
+	if len(value) != hex.EncodedLen(len(k)) {
+		return k, hex.ErrLength
 	}
+	_, err = hex.Decode(k[:], []byte(value))
 	return k, err
 }
 
