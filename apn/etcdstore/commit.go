@@ -28,7 +28,7 @@ const (
 	ownChecks = 3 // format, head, log
 )
 
-// MaxWrites returns how many writes one Commit takes.
+// MaxWrites implements [store.Limiter].
 func (*Store) MaxWrites() int { return maxOps - ownWrites }
 
 // Commit implements [store.Store].

@@ -39,6 +39,7 @@ type Store struct {
 var (
 	_ store.Store     = (*Store)(nil)
 	_ store.Waiter    = (*Store)(nil)
+	_ store.Limiter   = (*Store)(nil)
 	_ store.Compactor = (*Store)(nil)
 )
 
