@@ -133,3 +133,34 @@ func TestLeaseEndsBySchedule(t *testing.T) {
 		require.ErrorIs(t, err, apn.ErrNotFound)
 	})
 }
+
+// TestClockGoesBack sets the clock back by days: nothing that holds ends early,
+// and no address is given twice.
+func TestClockGoesBack(t *testing.T) {
+	t.Parallel()
+	clk := newClock()
+	st := store.NewMem()
+	n, err := open(t, st, withClock(clk)).CreateNetwork(t.Context(), "acme", testPool())
+	require.NoError(t, err)
+	shop(t, n)
+	before, err := n.Lease(t.Context(), "shop", "ada", addrs("198.51.100.9"), nil)
+	require.NoError(t, err)
+	gone, err := n.Server("shop", "web-2")
+	require.NoError(t, err)
+	require.NoError(t, n.RemoveServer(t.Context(), "shop", "web-2", nil))
+
+	clk.advance(-5 * 24 * time.Hour)
+	after, err := n.Lease(t.Context(), "shop", "ada", addrs("198.51.100.9"), nil)
+	require.NoError(t, err)
+	require.Equal(t, before[0].ID, after[0].ID)
+	require.False(t, after[0].ExpiresAt.Before(before[0].ExpiresAt), "a lease is never shortened")
+	other, err := n.AddServer(t.Context(), "shop", "new", nil)
+	require.NoError(t, err)
+	require.NotEqual(t, gone.Addresses, other.Addresses, "a released address rests")
+	_, err = n.Compact(t.Context(), apn.Retention{Audit: time.Hour, Deletions: time.Hour})
+	require.NoError(t, err)
+	clk.advance(10 * 24 * time.Hour)
+	_, err = n.AddServer(t.Context(), "shop", "newer", nil)
+	require.NoError(t, err)
+	requireWhole(t, st, 5)
+}
