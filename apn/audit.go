@@ -42,9 +42,17 @@ type Event struct {
 	Action string    `json:"action"`           // "server.add"
 	Object string    `json:"object,omitempty"` // "shop/web-1"
 	Detail string    `json:"detail,omitempty"`
-	Rev    store.Rev `json:"rev,omitempty"`  // the commit that made the change
-	Hash   []byte    `json:"hash,omitempty"` // SHA-256 over the event and the hash before it
+	// Outcome is empty for what was done.
+	Outcome Outcome   `json:"outcome,omitempty"`
+	Rev     store.Rev `json:"rev,omitempty"`  // the commit that made the change
+	Hash    []byte    `json:"hash,omitempty"` // SHA-256 over the event and the hash before it
 }
+
+// Outcome says what became of what an event is about.
+type Outcome string
+
+// OutcomeRefused marks an attempt that was not allowed.
+const OutcomeRefused Outcome = "refused"
 
 // chained is an event in the audit space: it cannot be changed or removed
 // without every later hash changing.

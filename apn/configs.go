@@ -45,12 +45,17 @@ func (n *Network) HandOut(ctx context.Context, member, device string, use func(*
 // without access has none.
 func (n *Network) HandOutApps(ctx context.Context, member, device string, use func([]*render.Config) error) error {
 	return n.handOut(ctx, member, device, func(c *shownConfig, cfg *render.Config) error {
-		configs := splitConfig(n.name, cfg, c.peers)
-		for _, part := range configs {
-			c.row.Parts = append(c.row.Parts, part.Fingerprint().String())
-		}
-		return use(configs)
+		return use(c.split(n.name, cfg))
 	})
+}
+
+// split returns a config per app, and remembers that they were handed out so.
+func (c *shownConfig) split(network string, cfg *render.Config) []*render.Config {
+	configs := splitConfig(network, cfg, c.peers)
+	for _, part := range configs {
+		c.row.Parts = append(c.row.Parts, part.Fingerprint().String())
+	}
+	return configs
 }
 
 // splitConfig returns a config per app. lines are those of the peers, in their
@@ -101,6 +106,11 @@ func (n *Network) tryHandOut(ctx context.Context, member, device string, use fun
 	}
 	shown.row.At, shown.row.Fingerprint = n.ctl.now().UTC(), shown.fingerprint.String()
 	return n.do(ctx, nil, func(t *tx) error {
+		if shown.claim != nil {
+			if err := shown.claim(t); err != nil {
+				return err
+			}
+		}
 		now, ok := find[*keyRow](t.state, keyKey(key))
 		switch {
 		case !ok:

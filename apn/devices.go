@@ -27,6 +27,7 @@ type Device struct {
 	Servers   int      // peers that its config has now
 	HandedOut *HandOut // nil: it has no config yet
 	Stale     []Reason // why the handed-out config is out of date; empty: it is current
+	Alarm     *Alarm   // the last one about its present key; nil: none
 	Rev       store.Rev
 }
 
@@ -152,6 +153,7 @@ func (s *state) device(member, device string) (Device, bool) {
 	}
 	if k, ok := find[*keyRow](s, keyKey(key)); ok {
 		d.PublicKey, d.KeyGen, d.Custody = k.pub, k.Gen, k.Custody
+		d.Alarm = s.alarmOf(member, device, k)
 	}
 	d.Servers, d.HandedOut, d.Stale = s.compare(member, device)
 	return d, true
@@ -184,6 +186,7 @@ func (t *tx) removeDevice(member, device string) error {
 		return err
 	}
 	t.dropHandOut(member, device)
+	t.dropLinks(member, device)
 	t.del(keyKey(key))
 	t.del(key)
 	t.event("device.remove", member+"/"+device, "")

@@ -39,6 +39,10 @@ var (
 	// ErrStartOver: nothing leads from the document that an agent has to the
 	// newest.
 	ErrStartOver = errors.New("the document is not known any more")
+	// ErrLinkUsed: the one-time link was redeemed before.
+	ErrLinkUsed = errors.New("the link was used already")
+	// ErrLinkEnded: the one-time link works no more.
+	ErrLinkEnded = errors.New("the link has ended")
 	// ErrClosed: the Control is closed.
 	ErrClosed = errors.New("closed")
 )

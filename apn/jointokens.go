@@ -297,7 +297,7 @@ func (t *tx) refuseJoin(hash string, r *joinRow, why string) {
 	refused := *r
 	refused.Refused = true
 	t.put(joinKey(hash), &refused)
-	t.event("join.refuse", r.App+"/"+r.Server, why)
+	t.refused("join.refuse", r.App+"/"+r.Server, why)
 }
 
 // joinKey gives the server the agent's key in custody Self, else one that is

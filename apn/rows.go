@@ -37,28 +37,32 @@ import (
 //	sign                      sealed key that signs documents
 //	join/<hash>               single-use token by which an agent joins
 //	agent/<app>/<server>      agent that has joined
+//	once/<hash>               one-time link to a device's config
+//	alarm/<member>/<device>   last alarm about a device's links
 const rowFormat = 1
 
 const (
-	rowNet  = "net"
-	rowCtr  = "ctr"
-	rowSign = "sign"
-	preApp  = "app/"
-	preSrv  = "srv/"
-	preMem  = "mem/"
-	preDev  = "dev/"
-	preKey  = "key/"
-	preHand = "hand/"
-	preDEK  = "dek/"
-	preLse  = "lease/"
-	preRule = "rule/"
-	preLink = "link/"
-	preAddr = "addr/"
-	preOut  = "out/"
-	preOp   = "op/"
-	preReq  = "req/"
-	preJoin = "join/"
-	preAgt  = "agent/"
+	rowNet   = "net"
+	rowCtr   = "ctr"
+	rowSign  = "sign"
+	preApp   = "app/"
+	preSrv   = "srv/"
+	preMem   = "mem/"
+	preDev   = "dev/"
+	preKey   = "key/"
+	preHand  = "hand/"
+	preDEK   = "dek/"
+	preLse   = "lease/"
+	preRule  = "rule/"
+	preLink  = "link/"
+	preAddr  = "addr/"
+	preOut   = "out/"
+	preOp    = "op/"
+	preReq   = "req/"
+	preJoin  = "join/"
+	preAgt   = "agent/"
+	preOnce  = "once/"
+	preAlarm = "alarm/"
 )
 
 type netRow struct {
@@ -277,6 +281,10 @@ func newRow(key string) row {
 		return new(joinRow)
 	case "agent":
 		return new(agentRow)
+	case "once":
+		return new(onceRow)
+	case "alarm":
+		return new(alarmRow)
 	default:
 		return nil
 	}

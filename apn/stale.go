@@ -56,6 +56,7 @@ type shownConfig struct {
 	row         handRow
 	peers       []string // the line of each peer
 	fingerprint render.Fingerprint
+	claim       func(*tx) error // part of the commit that records it; may be nil
 }
 
 // handChunk is how many peers go into one row.

@@ -57,12 +57,17 @@ func (t *tx) revert() {
 }
 
 // event adds an audit event to the command's batch.
-func (t *tx) event(action, object, detail string) {
+func (t *tx) event(action, object, detail string) { t.audit(action, object, detail, "") }
+
+// refused adds the event of something that was not done.
+func (t *tx) refused(action, object, detail string) { t.audit(action, object, detail, OutcomeRefused) }
+
+func (t *tx) audit(action, object, detail string, outcome Outcome) {
 	c := t.ctr()
 	c.Events++
 	t.put(rowCtr, &c)
 	t.put(outKey(c.Events), &outRow{Event: Event{
-		N: c.Events, At: t.now, Actor: t.cmd.actor, Action: action, Object: object, Detail: detail,
+		N: c.Events, At: t.now, Actor: t.cmd.actor, Action: action, Object: object, Detail: detail, Outcome: outcome,
 	}})
 }
 

@@ -173,6 +173,11 @@ func (v *verifier) access() {
 			v.problem(preLink+pair, "links a missing app")
 		}
 	}
+	for hash, r := range under[*onceRow](v.state, preOnce) {
+		if !v.has(devKey(r.Member, r.Device)) {
+			v.problem(onceKey(hash), "belongs to no device")
+		}
+	}
 	for id := range under[*handRow](v.state, preHand) {
 		if !v.has(preDev + id) {
 			v.problem(preHand+id, "belongs to no device")
