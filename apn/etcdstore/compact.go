@@ -11,7 +11,7 @@ import (
 
 // compactStep is how many commits one transaction of Compact forgets: etcd
 // serves nobody else meanwhile.
-const compactStep = 10_000
+const compactStep = 1000
 
 // Compact implements [store.Compactor]: it cuts the log, in steps. etcd itself
 // keeps old revisions of all keys until its own compaction, which is up to the

@@ -24,6 +24,6 @@
 // mark tells whether the commit happened.
 //
 // Revisions are those of the cluster. A snapshot that etcdctl restores keeps
-// them; rows that were copied key by key have others, and are refused as
-// damaged.
+// them. Keys that were copied one by one have others, which Since takes for
+// damage: copy rows from store to store instead.
 package etcdstore

@@ -197,6 +197,47 @@ func TestNode(t *testing.T) {
 		require.EqualError(t, err, `etcdstore: prefix "a\x00b": want printable ASCII`)
 	})
 
+	t.Run("compaction", func(t *testing.T) {
+		t.Parallel()
+		st := fresh(t)
+		revs := []store.Rev{0}
+		for i := range 1200 { // more than one step of Compact
+			rev, err := st.Commit(t.Context(), "s", store.Batch{At: &revs[i], Writes: []store.Write{{Key: fmt.Sprint(i)}}})
+			require.NoError(t, err)
+			_, err = c.client.Put(t.Context(), t.Name(), "moves the revision of the cluster")
+			require.NoError(t, err)
+			revs = append(revs, rev)
+		}
+		var floor store.Rev
+		for _, tt := range []struct {
+			before store.Rev
+			left   int // deletions that are still known
+		}{
+			{0, 1200},
+			{revs[1] - 1, 1200},
+			{revs[1], 1199},
+			{revs[7] + 1, 1193},
+			{revs[7], 1193},
+			{revs[1100] + 1, 100},
+			{revs[1200] - 1, 1},
+			{revs[1200] + 1, 0},
+		} {
+			require.NoError(t, st.Compact(t.Context(), "s", tt.before))
+			floor = max(floor, min(tt.before, revs[1200]))
+			p, err := st.Since(t.Context(), "s", floor, 0)
+			require.NoError(t, err)
+			require.Len(t, p.Entries, tt.left)
+			require.Equal(t, revs[1200], p.Rev)
+			if floor > 0 {
+				_, err = st.Since(t.Context(), "s", floor-1, 0)
+				require.ErrorIs(t, err, store.ErrCompacted)
+			}
+			keys, err := c.client.Get(t.Context(), t.Name()+"\x00/s\x00l", clientv3.WithPrefix(), clientv3.WithCountOnly())
+			require.NoError(t, err)
+			require.EqualValues(t, tt.left, keys.Count)
+		}
+	})
+
 	// etcd forgets old revisions of its own; this package needs none of them.
 	t.Run("compaction of etcd", func(t *testing.T) {
 		t.Parallel()
@@ -235,4 +276,15 @@ func TestNode(t *testing.T) {
 		stop()
 		require.ErrorIs(t, <-done, context.Canceled)
 	})
+}
+
+func ExampleOpen() {
+	ctx := context.Background()
+	st, err := etcdstore.Open(ctx, "etcd://apn:password@10.0.0.1:2379,10.0.0.2:2379,10.0.0.3:2379/apnkit?ca=/etc/ssl/etcd.pem")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	rev, err := st.Commit(ctx, "acme", store.Batch{At: new(store.Rev(0)), Writes: []store.Write{set("net", "{}")}})
+	fmt.Println(rev, errors.Is(err, store.ErrConflict), st.Close())
 }
