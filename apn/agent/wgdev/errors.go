@@ -15,6 +15,9 @@ var (
 	ErrNoTUN = errors.New("the kernel has neither WireGuard nor /dev/net/tun")
 	// ErrNamespace says that there is no such network namespace.
 	ErrNamespace = errors.New("no such network namespace")
+	// ErrForwarding says that the kernel forwards IPv6 on all interfaces or on
+	// none, and does on none.
+	ErrForwarding = errors.New("the kernel does not forward")
 	// ErrClosed says that the interface was closed, or deleted by somebody
 	// else. It does not come back: open another one.
 	ErrClosed = errors.New("interface is gone")

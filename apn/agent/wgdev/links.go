@@ -18,6 +18,11 @@ import (
 // l, and brings it up if somebody took it down. It is idempotent: what is there
 // already is not written again.
 //
+// Forwarding is turned on if l says so, and off again if it was turned on here:
+// what an administrator has set stays. Packets may then leave through every
+// interface to which there is a route; the host's firewall decides. If the kernel
+// cannot forward IPv6 on one interface alone, the error wraps [ErrForwarding].
+//
 // Link-local addresses and routes of another [RouteProtocol] stay. A route of
 // the same prefix that somebody else made is an error that wraps [ErrExists].
 // What one part cannot have does not keep the others from being set.
@@ -65,7 +70,7 @@ func (i *Interface) setLinks(h *netlink.Handle, l Links) error {
 	if link.Attrs().Flags&net.FlagUp == 0 {
 		errs = append(errs, h.LinkSetUp(link))
 	}
-	errs = append(errs, setAddresses(h, link, l.Addresses), setRoutes(h, link, l))
+	errs = append(errs, setAddresses(h, link, l.Addresses), setRoutes(h, link, l), i.setForwarding(l))
 	return errors.Join(errs...)
 }
 

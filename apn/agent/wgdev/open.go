@@ -26,7 +26,8 @@ type Interface struct {
 	opts Options
 	dev  device
 
-	links sync.Mutex // one SetLinks at a time
+	links    sync.Mutex // one SetLinks at a time
+	forwards []string   // settings that we turned on
 }
 
 // device is WireGuard itself, in the kernel or in this process.

@@ -8,7 +8,9 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"os/exec"
+	"strings"
 	"testing"
 	"time"
 
@@ -97,6 +99,45 @@ func TestTraffic(t *testing.T) {
 	d, err = b.Device(t.Context())
 	require.NoError(t, err)
 	require.Empty(t, d.Peers)
+}
+
+// TestForward has a gateway between two hosts that know only the gateway.
+func TestForward(t *testing.T) {
+	t.Parallel()
+	a, gateway, b := newHost(t, 1), newHost(t, 2), newHost(t, 3)
+	for _, h := range []*host{a, b} {
+		p := h.peer(gateway)
+		p.AllowedIPs = ipNets("10.66.0.0/24", "fd00:66::/64")
+		require.NoError(t, h.Configure(t.Context(), wgtypes.Config{Peers: []wgtypes.PeerConfig{p}}))
+		require.NoError(t, gateway.Configure(t.Context(), wgtypes.Config{Peers: []wgtypes.PeerConfig{gateway.peer(h)}}))
+	}
+	setting := func(name string) string {
+		var got []byte
+		gateway.do(func() { got, _ = os.ReadFile("/proc/sys/net/" + name) })
+		return strings.TrimSpace(string(got))
+	}
+	links := wgdev.Links{Addresses: []netip.Prefix{netip.PrefixFrom(gateway.addr, 24), netip.MustParsePrefix("fd00:66::2/64")}, Forward: true}
+	forward := "ipv4/conf/" + gateway.name + "/forwarding"
+	require.Equal(t, "0", setting(forward))
+	targets := []string{"10.66.0.3:0", "[fd00:66::3]:0"}
+	if err := gateway.SetLinks(t.Context(), links); err != nil { // an older kernel
+		require.ErrorIs(t, err, wgdev.ErrForwarding)
+		targets = targets[:1]
+	}
+	require.Equal(t, "1", setting(forward))
+	require.Equal(t, "0", setting("ipv4/conf/all/forwarding"), "on one interface only")
+	require.Equal(t, "0", setting("ipv6/conf/all/forwarding"), "on one interface only")
+	for _, at := range targets {
+		echo(t, a.bed, b.bed, at, 1<<16)
+	}
+	links.Forward = false
+	require.NoError(t, gateway.SetLinks(t.Context(), links))
+	require.Equal(t, "0", setting(forward))
+	gateway.do(func() { _ = os.WriteFile("/proc/sys/net/"+forward, []byte("1"), 0o600) })
+	for _, links.Forward = range []bool{true, false} {
+		_ = gateway.SetLinks(t.Context(), links)
+	}
+	require.Equal(t, "1", setting(forward), "an administrator's setting")
 }
 
 // echo sends bytes from one host to another and back, over TCP.
