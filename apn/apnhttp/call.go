@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"html/template"
 	"log/slog"
 	"net/http"
 	"net/netip"
@@ -33,6 +34,11 @@ type call struct {
 	body    []byte
 	opts    apn.CommitOptions
 	replay  bool // the request was carried out before
+
+	// Of the dashboard.
+	failed *sent         // the form that was refused
+	token  string        // that a form made, to be shown once
+	image  template.HTML // a QR code that a form asked for
 }
 
 func (c *call) ctx() context.Context { return c.r.Context() }
@@ -71,21 +77,28 @@ func (h *Handler) serve(rt *route, w http.ResponseWriter, r *http.Request) {
 // told to whom it is not for.
 func (c *call) run() error {
 	c.from, c.fromErr = c.client()
+	if c.h.csrf.Check(c.r) != nil {
+		return errCrossOrigin
+	}
 	if c.route.is(secret) && c.r.Method == http.MethodHead {
 		// It would hand a key out and throw it away.
 		c.w.Header().Set("Allow", http.MethodGet)
 		return errMethod
 	}
-	for _, name := range c.route.params {
-		// An encoded slash: no object has such a name.
-		if v := c.r.PathValue(name); v == "" || strings.Contains(v, "/") {
-			return errRoute
-		}
+	if err := c.checkPath(); err != nil {
+		return err
 	}
 	if c.route.access != public {
 		if err := c.identify(); err != nil {
 			return err
 		}
+	}
+	return c.carryOut()
+}
+
+// carryOut goes the way of a request whose sender is known.
+func (c *call) carryOut() error {
+	if c.route.access != public {
 		if err := c.authorize(); err != nil {
 			return err
 		}
@@ -107,18 +120,13 @@ func (c *call) run() error {
 	return c.route.handle(c)
 }
 
-// signedIn authenticates the request, by the credentials that it carries or by
-// the session of the page. A session only reads: no other site can make it act.
-func (c *call) signedIn() error {
-	r := c.r
-	if r.Method == http.MethodGet || r.Method == http.MethodHead {
-		r = withSession(r)
+// checkPath refuses names with an encoded slash: no object has such a name.
+func (c *call) checkPath() error {
+	for _, name := range c.route.params {
+		if v := c.r.PathValue(name); v == "" || strings.Contains(v, "/") {
+			return errRoute
+		}
 	}
-	who, err := c.h.auth(r)
-	if err != nil {
-		return err
-	}
-	c.who = who
 	return nil
 }
 

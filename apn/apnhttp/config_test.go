@@ -152,8 +152,8 @@ func TestPrefix(t *testing.T) {
 	}
 	p := b.get(laptop+"/qr.png").problem(422, "no-qr", "")
 	require.Equal(t, "/apn"+laptop+"/config", p["config"])
-	require.Contains(t, string(b.get("/").is(200).body), `href="/apn/style.css"`)
-	b.get("/style.css").is(200)
+	require.Contains(t, string(b.get("/").is(200).body), `href="/apn/web/style.css?v=`)
+	b.get("/web/style.css").is(200)
 	b.get("/openapi.yaml").is(200)
 	a.get("/v1/networks").problem(404, "not-found", "")
 	for _, prefix := range []string{"apn", "/apn/", "/", "/{x}"} {

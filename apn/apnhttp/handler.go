@@ -72,7 +72,9 @@ type Handler struct {
 	metrics  *metrics
 	routes   []route
 	spec     []byte
-	pages    pages
+	assets   *assets
+	// What carries out the dashboard's forms, by pattern.
+	byPattern map[string]*route
 }
 
 // New returns a Handler.
@@ -113,10 +115,12 @@ func New(cfg Config) (*Handler, error) {
 	}
 	h.spec = spec(h.version)
 	var err error
-	if h.pages, err = newPages(); err != nil {
+	if h.assets, err = newAssets(); err != nil {
 		return nil, fmt.Errorf("apnhttp: new: %w", err)
 	}
+	h.byPattern = map[string]*route{}
 	for i := range h.routes {
+		h.byPattern[h.routes[i].pattern] = &h.routes[i]
 		h.handle(&h.routes[i])
 	}
 	// Whatever no route takes, so that those answers are problems too.

@@ -2,197 +2,271 @@ package apnhttp
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"embed"
-	"errors"
+	"encoding/hex"
+	"fmt"
 	"html/template"
+	"maps"
 	"net/http"
 	"net/netip"
-
-	"github.com/apnkit/apnkit/apn"
-	"github.com/apnkit/apnkit/render"
+	"path"
+	"slices"
+	"strings"
+	"time"
 )
 
-//go:embed page
-var pageFiles embed.FS
+//go:embed web
+var webFiles embed.FS
 
-// pages are the templates by name.
-type pages map[string]*template.Template
+// assets are what pages are made of.
+type assets struct {
+	pages map[string]*template.Template
+	files map[string][]byte // by name, what browsers load beside a page
+	stamp string            // changes with the files
+}
 
-func newPages() (pages, error) {
-	p := pages{}
-	for _, name := range []string{"sign-in", "networks", "network", "problem"} {
-		t, err := template.New(name+".html").ParseFS(pageFiles, "page/layout.html", "page/"+name+".html")
+func newAssets() (*assets, error) {
+	a := &assets{pages: map[string]*template.Template{}, files: map[string][]byte{}}
+	names, err := webFiles.ReadDir("web")
+	if err != nil {
+		return nil, err
+	}
+	sum := sha256.New()
+	for _, entry := range names {
+		name := entry.Name()
+		page, isPage := strings.CutSuffix(name, ".html")
+		if !isPage {
+			if a.files[name], err = webFiles.ReadFile("web/" + name); err != nil {
+				return nil, err
+			}
+			sum.Write(a.files[name])
+			continue
+		}
+		if page == "layout" || page == "parts" {
+			continue
+		}
+		a.pages[page], err = template.New("layout.html").Funcs(templateFuncs()).ParseFS(webFiles, "web/layout.html", "web/parts.html", "web/"+name)
 		if err != nil {
 			return nil, err
 		}
-		p[name] = t
 	}
-	return p, nil
+	a.stamp = hex.EncodeToString(sum.Sum(nil)[:8])
+	return a, nil
 }
+
+func templateFuncs() template.FuncMap {
+	return template.FuncMap{
+		"plural": func(n int, one, many string) string {
+			if n == 1 {
+				return "1 " + one
+			}
+			return fmt.Sprintf("%s %s", thousands(n), many)
+		},
+		"number": thousands,
+		"iso":    func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
+		"day":    func(t time.Time) string { return t.UTC().Format("2 Jan 2006") },
+		"minute": func(t time.Time) string { return t.UTC().Format("2 Jan 2006 15:04 UTC") },
+		"span":   span,
+		"family": family,
+		"first":  first[string], "beyond": beyond[string],
+		"firstLines": first[planChange], "beyondLines": beyond[planChange],
+		"why":   why,
+		"upper": upper,
+	}
+}
+
+// thousands writes 1234567 as "1,234,567".
+func thousands(n int) string {
+	s := fmt.Sprint(n)
+	for i := len(s) - 3; i > 0; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
+}
+
+// span writes a duration as people say it, by its largest unit or two.
+func span(d time.Duration) string {
+	d = max(d, 0)
+	switch days, hours, minutes := int(d/(24*time.Hour)), int(d/time.Hour), int(d/time.Minute); {
+	case days >= 2:
+		return fmt.Sprintf("%d days", days)
+	case hours >= 1:
+		return fmt.Sprintf("%d h %02d min", hours, minutes%60)
+	case minutes >= 1:
+		return fmt.Sprintf("%d min", minutes)
+	default:
+		return fmt.Sprintf("%d s", int(d/time.Second))
+	}
+}
+
+func family(a netip.Addr) string {
+	if a.Unmap().Is4() {
+		return "IPv4"
+	}
+	return "IPv6"
+}
+
+const planLines = 20 // of each kind
+
+// first returns the lines of a plan that are shown, beyond counts the others.
+func first[T any](list []T) []T { return list[:min(len(list), planLines)] }
+
+func beyond[T any](list []T) int { return max(len(list)-planLines, 0) }
 
 // frame is what every page shows.
 type frame struct {
-	Title, Root, Who string
-	Note             string // what went wrong
+	c                       *call
+	Title, Root, Stamp, Who string
+	Network                 string // empty outside of one
+	Nav                     []link
+	Crumbs                  []link
+	Said                    string // what was done
+	Note                    string // what went wrong
+	Now                     time.Time
+	Live                    bool // the script may load the page again now and then
 }
 
-func (c *call) frame(title string) frame {
-	return frame{Title: title, Root: c.h.prefix, Who: c.who.Name}
+type link struct {
+	Label, Path string
+	Here        bool
 }
 
-func (c *call) page200(name string, data any) error { return c.writePage(http.StatusOK, name, data) }
+// Form returns a form of the page, nil if it is not for who looks at it.
+func (f frame) Form(do string, values ...string) *formView { return f.c.form(do, values...) }
+
+// Ago says how long ago a time is.
+func (f frame) Ago(t time.Time) string { return span(f.Now.Sub(t)) + " ago" }
+
+// Age says how long something has been there.
+func (f frame) Age(t time.Time) string { return span(f.Now.Sub(t)) }
+
+// Left says how long it is until a time.
+func (f frame) Left(t time.Time) string { return span(t.Sub(f.Now)) }
+
+// Seconds is Left for the script that counts down.
+func (f frame) Seconds(t time.Time) int { return int(t.Sub(f.Now) / time.Second) }
+
+// At returns the path of a page.
+func (f frame) At(parts ...string) string { return f.c.at(parts...) }
+
+func (c *call) frame(title string, crumbs ...link) frame {
+	f := frame{
+		c: c, Title: title, Root: c.h.prefix, Stamp: c.h.assets.stamp, Who: c.who.Name, Crumbs: crumbs,
+		Said: c.said(), Now: c.h.now(),
+	}
+	if c.failed != nil {
+		f.Note = c.failed.problem.Title
+	}
+	if c.net == nil {
+		if c.who.Operator {
+			f.Nav = []link{{Label: "Networks", Path: c.at("")}, {Label: "Tokens", Path: c.at("tokens")}}
+		}
+	} else {
+		f.Network = c.net.Name()
+		f.Nav = append(f.Nav, link{Label: "Overview", Path: c.at("networks", f.Network)})
+		if c.who.Member != "" {
+			f.Nav = append(f.Nav, link{Label: "My devices", Path: c.at("networks", f.Network, "people", c.who.Member)})
+		}
+		for _, p := range []struct{ api, label, path string }{
+			{"GET " + toNet + "/members", "People", "people"},
+			{"GET " + toNet + "/zone/report", "Names", "names"},
+			{"GET " + toNet + "/audit", "Audit", "audit"},
+			{"PATCH " + toNet, "Keys", "keys"},
+		} {
+			if c.may(p.api) {
+				f.Nav = append(f.Nav, link{Label: p.label, Path: c.at("networks", f.Network, p.path)})
+			}
+		}
+	}
+	for i, l := range f.Nav {
+		here := c.here()
+		f.Nav[i].Here = here == l.Path || i > 0 && strings.HasPrefix(here, l.Path+"/")
+	}
+	return f
+}
+
+// show answers with a page.
+func (c *call) show(name string, data any) error {
+	status := http.StatusOK
+	if c.failed != nil {
+		status = c.failed.problem.Status
+	}
+	return c.writePage(status, name, data)
+}
 
 func (c *call) writePage(status int, name string, data any) error {
 	var b bytes.Buffer
-	if err := c.h.pages[name].Execute(&b, data); err != nil {
+	if err := c.h.assets.pages[name].Execute(&b, data); err != nil {
 		return err
 	}
 	head := c.w.Header()
-	head.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
-	head.Set("Referrer-Policy", "no-referrer")
+	head.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
+	// With no-referrer, browsers would send forms from the origin "null".
+	head.Set("Referrer-Policy", "same-origin")
+	head.Set("Cross-Origin-Opener-Policy", "same-origin")
 	return c.send(status, "text/html; charset=utf-8", b.Bytes())
 }
 
 // failPage shows a problem to a person, or asks who it is.
 func (c *call) failPage(p problem) {
-	f := c.frame(p.Title)
-	f.Note = p.Detail
-	name := "problem"
 	if p.Status == http.StatusUnauthorized {
-		name, f.Title, f.Note = "sign-in", "Sign in", ""
+		_ = c.signInPage(p.Status, "") // these templates use nothing but texts
+		return
 	}
-	_ = c.writePage(p.Status, name, f) // these templates use nothing but texts
-}
-
-func (c *call) style() error {
-	css, err := pageFiles.ReadFile("page/style.css")
-	if err != nil {
-		return err
-	}
-	c.w.Header().Set("Cache-Control", "no-cache")
-	return c.send(http.StatusOK, "text/css; charset=utf-8", css)
-}
-
-// homePage lists the networks to an operator and sends a member to the one that
-// is theirs.
-func (c *call) homePage() error {
-	err := c.signedIn()
-	switch {
-	case errors.Is(err, ErrUnauthenticated):
-		return c.page200("sign-in", c.frame("Sign in"))
-	case err != nil:
-		return err
-	case !c.who.Operator && c.who.Network != "":
-		http.Redirect(c.w, c.r, c.h.prefix+"/networks/"+c.who.Network, http.StatusSeeOther)
-		return nil
-	case !c.who.Operator:
-		return apn.ErrForbidden
-	}
-	names, more, err := c.h.ctl.Networks(c.ctx(), "", maxLimit)
-	if err != nil {
-		return err
-	}
-	return c.page200("networks", struct {
+	c.failed, c.net = nil, nil
+	_ = c.writePage(p.Status, "problem", struct {
 		frame
-		Networks []string
-		More     bool
-	}{c.frame("Networks"), names, more})
+		Problem problem
+	}{c.frame(p.Title), p})
 }
 
-// The page of a network shows at most this many of each; the API lists all.
-const (
-	pageServers = 200
-	pageMembers = 200
-)
-
-type appView struct {
-	apn.App
-	Servers []apn.Server
-	More    bool
+func (c *call) signInPage(status int, note string) error {
+	c.failed, c.net = nil, nil
+	f := c.frame("Sign in")
+	f.Note = note
+	next := c.r.PostForm.Get("next")
+	if next == "" && c.r.Method == http.MethodGet {
+		next = c.here()
+	}
+	return c.writePage(status, "sign-in", struct {
+		frame
+		Next string
+	}{f, next})
 }
 
-type memberView struct {
-	apn.Member
-	Devices []deviceView
+// asset answers with a file that a page needs. Its address changes with it, so
+// that browsers may keep it.
+func (c *call) asset() error {
+	name := c.r.PathValue("file")
+	body, ok := c.h.assets.files[name]
+	if !ok {
+		return errRoute
+	}
+	kinds := map[string]string{".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
+	cache := "no-cache"
+	if c.query.Get("v") == c.h.assets.stamp {
+		cache = "public, max-age=31536000, immutable"
+	}
+	c.w.Header().Set("Cache-Control", cache)
+	return c.send(http.StatusOK, kinds[path.Ext(name)], body)
 }
 
-type deviceView struct {
-	Name      string
-	Addresses []netip.Addr
-	HandedOut bool
-	Stale     []string
-	Path      string // of the API
-	QR        bool
-}
-
-// networkPage shows an operator everything and a member what is the member's.
-func (c *call) networkPage() error {
+// confirmPage shows what an action would change, and asks.
+func (c *call) confirmPage(a *action, p plan, stamp string) error {
+	form := c.r.PostForm
 	data := struct {
 		frame
-		Apps    []appView
-		Members []memberView
-	}{frame: c.frame(c.net.Name())}
-	apps := c.memberApps()
-	members := []apn.Member{}
-	if c.who.Operator {
-		apps, _ = c.net.Apps(&apn.ListOptions{Limit: maxLimit})
-		members, _ = c.net.Members(&apn.ListOptions{Limit: pageMembers})
-	} else if m, err := c.net.Member(c.who.Member); err == nil {
-		members = append(members, m)
-	}
-	for _, a := range apps {
-		servers, more, err := c.net.Servers(a.Name, &apn.ListOptions{Limit: pageServers})
-		if err != nil {
-			continue // gone meanwhile
+		Intro, Submit, Back string
+		Hidden              []option
+		Plan                plan
+		Changed             bool // since it was shown
+	}{c.frame(c.fillFrom(a.ask, form)), a.intro, a.submit, c.here(), nil, p, form.Has("confirm")}
+	for _, name := range slices.Sorted(maps.Keys(form)) {
+		if name != "confirm" {
+			data.Hidden = append(data.Hidden, option{name, form.Get(name)})
 		}
-		data.Apps = append(data.Apps, appView{a, servers, more})
 	}
-	for _, m := range members {
-		devices, err := c.net.Devices(m.Name)
-		if err != nil {
-			continue
-		}
-		view := memberView{Member: m}
-		for _, d := range devices {
-			view.Devices = append(view.Devices, c.deviceView(d))
-		}
-		data.Members = append(data.Members, view)
-	}
-	return c.page200("network", data)
-}
-
-func (c *call) deviceView(d apn.Device) deviceView {
-	v := deviceView{
-		Name: d.Name, Addresses: d.Addresses, HandedOut: d.HandedOut != nil, QR: d.Servers <= render.MaxQRServers,
-		Path: c.link("networks", c.net.Name(), "members", d.Member, "devices", d.Name),
-	}
-	for _, r := range d.Stale {
-		v.Stale = append(v.Stale, reasonText(r))
-	}
-	return v
-}
-
-func reasonText(r apn.Reason) string {
-	switch r.Kind {
-	case apn.KeyRotated:
-		return "the device has a new key"
-	case apn.AccessLost:
-		return "access to " + r.Object + " was lost"
-	case apn.ServerKey:
-		return r.Object + " has a new key"
-	case apn.ServerAddress:
-		return r.Object + " has another address"
-	case apn.ServerEndpoint:
-		return r.Object + " listens elsewhere"
-	case apn.ServerRemoved:
-		return r.Object + " was removed"
-	case apn.ServerAdded:
-		return r.Object + " was added"
-	case apn.AccessGained:
-		return "access to " + r.Object + " was given"
-	case apn.SettingsChanged:
-		return "settings changed"
-	default:
-		return string(r.Kind)
-	}
+	data.Hidden = append(data.Hidden, option{"confirm", stamp})
+	return c.writePage(http.StatusOK, "confirm", data)
 }

@@ -1,6 +1,12 @@
 package apnhttp
 
-import "github.com/apnkit/apnkit/apn"
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+
+	"github.com/apnkit/apnkit/apn"
+)
 
 // plan is what a dry run answers.
 type plan struct {
@@ -29,4 +35,14 @@ func planOf(p apn.Plan) plan {
 		Servers: append([]string{}, p.Servers...), Devices: append([]string{}, p.Devices...),
 		Leases: lines(p.Leases), Rules: lines(p.Rules), Names: lines(p.Names),
 	}
+}
+
+// stamp tells one plan from another.
+func (p plan) stamp() string {
+	text, err := json.Marshal(p)
+	if err != nil { // texts always encode
+		return ""
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:8])
 }

@@ -1,11 +1,6 @@
 package apnhttp_test
 
 import (
-	"crypto/tls"
-	"fmt"
-	"net/http"
-	"net/http/httptest"
-	"net/url"
 	"regexp"
 	"strings"
 	"testing"
@@ -131,102 +126,4 @@ func TestRequestID(t *testing.T) {
 		require.Regexp(t, `^[A-Z2-7]{16}$`, a.get("/livez", "X-Request-Id: "+id).header.Get("X-Request-Id"))
 	}
 	require.Contains(t, a.log.String(), `"id":"from-the_proxy1"`)
-}
-
-// TestPage goes the way of a person with a browser, without scripts.
-func TestPage(t *testing.T) {
-	t.Parallel()
-	a := newAPI(t, nil)
-	a.fill()
-	a.get("/v1/networks/acme/members/ada/devices/laptop/config").is(200)
-	a.post("/v1/networks/acme/apps/shop/servers", `{"name":"web-2"}`).is(201)
-	browser := *a
-	browser.token = ""
-	form := func(token string) string { return url.Values{"token": {token}}.Encode() }
-	const kind = "Content-Type: "
-
-	r := browser.get("/").is(200)
-	require.Equal(t, "text/html; charset=utf-8", r.header.Get("Content-Type"))
-	require.Contains(t, string(r.body), `type="password"`)
-	require.Empty(t, r.header.Values("Set-Cookie"))
-	browser.get("/networks/acme").is(401)
-
-	r = browser.post("/sign-in", form("apn_wrong"), kind, kind+"application/x-www-form-urlencoded").is(401)
-	require.Contains(t, string(r.body), "unknown or has ended")
-	require.Empty(t, r.header.Values("Set-Cookie"))
-	r = browser.post("/sign-in", form(a.token), kind, kind+"application/x-www-form-urlencoded", "Sec-Fetch-Site: cross-site").is(403)
-	require.Empty(t, r.header.Values("Set-Cookie"))
-	browser.post("/sign-in", strings.Repeat("x", 5<<10), kind, kind+"application/x-www-form-urlencoded").is(400)
-
-	r = browser.post("/sign-in", form(a.token), kind, kind+"application/x-www-form-urlencoded", "Sec-Fetch-Site: same-origin").is(303)
-	require.Equal(t, "/", r.header.Get("Location"))
-	cookie := r.header.Get("Set-Cookie")
-	require.Equal(t, "apn_session="+a.token+"; Path=/; HttpOnly; SameSite=Strict", cookie)
-	session := "Cookie: apn_session=" + a.token
-
-	require.Contains(t, string(browser.get("/", session).is(200).body), `<a href="/networks/acme">acme</a>`)
-	page := string(browser.get("/networks/acme", session).is(200).body)
-	for _, text := range []string{"web-1.shop.apn", "cache-1.apn", "203.0.113.7:51820", "behind NAT", "developer on shop", "stale", "shop/web-2 was added", `/devices/laptop/config"`} {
-		require.Contains(t, page, text)
-	}
-	browser.get("/networks/nothing", session).is(404)
-
-	// A session reads, and downloads; it changes nothing.
-	browser.get("/v1/networks/acme/members/ada/devices/laptop/config", session).is(200)
-	browser.post("/v1/networks/acme/apps", `{"name":"x"}`, session).problem(401, "unauthenticated", "")
-	browser.call("DELETE", "/v1/networks/acme/apps/blog", nil, session).problem(401, "unauthenticated", "")
-
-	// A member sees what is the member's.
-	ada := a.as("acme", "ada")
-	mine := "Cookie: apn_session=" + ada.token
-	require.Equal(t, "/networks/acme", browser.get("/", mine).is(303).header.Get("Location"))
-	page = string(browser.get("/networks/acme", mine).is(200).body)
-	require.Contains(t, page, "web-1.shop.apn")
-	require.NotContains(t, page, "cache-1")
-
-	r = browser.post("/sign-out", "", kind, kind+"application/x-www-form-urlencoded", session).is(303)
-	require.Contains(t, r.header.Get("Set-Cookie"), "apn_session=; Path=/; Max-Age=0;")
-	browser.post("/sign-out", "", session, "Sec-Fetch-Site: cross-site").is(403)
-
-	// No page needs a script, a style or a picture from elsewhere, or allows one.
-	for _, r := range []*answer{browser.get("/"), browser.get("/", session), browser.get("/networks/acme", session), browser.get("/networks/x", session)} {
-		require.Equal(t, "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'", r.header.Get("Content-Security-Policy"))
-		require.Equal(t, "no-store", r.header.Get("Cache-Control"))
-		require.NotRegexp(t, `(?i)<script|style=|\son\w+=|https?:|src=`, string(r.body))
-		require.NotContains(t, string(r.body), a.token)
-	}
-	require.NotRegexp(t, `url\(|@import`, string(browser.get("/style.css").is(200).body))
-}
-
-// TestSecureCookie: behind TLS, here or at a trusted proxy, the cookie says so.
-func TestSecureCookie(t *testing.T) {
-	t.Parallel()
-	a := newAPI(t, nil)
-	signIn := func(from, proto string, overTLS bool) string {
-		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/sign-in", strings.NewReader("token="+a.token))
-		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-		r.RemoteAddr = from
-		r.TLS = nil
-		if overTLS {
-			r.TLS = new(tls.ConnectionState)
-		}
-		if proto != "" {
-			r.Header.Set("X-Forwarded-Proto", proto)
-		}
-		w := httptest.NewRecorder()
-		a.h.ServeHTTP(w, r)
-		return w.Result().Header.Get("Set-Cookie")
-	}
-	for _, tt := range []struct {
-		from, proto string
-		tls, want   bool
-	}{
-		{"198.51.100.7:1", "", false, false},
-		{"198.51.100.7:1", "", true, true},
-		{"192.0.2.1:1", "https", false, true},
-		{"192.0.2.1:1", "http", false, false},
-		{"198.51.100.7:1", "https", false, false}, // nobody trusts it
-	} {
-		require.Equal(t, tt.want, strings.Contains(signIn(tt.from, tt.proto, tt.tls), "; Secure"), fmt.Sprint(tt))
-	}
 }

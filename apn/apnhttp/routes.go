@@ -12,6 +12,7 @@ type route struct {
 	handle  func(*call) error
 	query   string // parameters besides dry_run, separated by spaces
 	flags   flags
+	page    *page // of the dashboard
 
 	method string
 	params []string // names of the path's parameters
@@ -50,9 +51,7 @@ func routes() []route {
 		{pattern: "GET /metrics", access: operator, handle: (*call).writeMetrics},
 		{pattern: "GET /openapi.yaml", access: public, handle: (*call).openAPI},
 
-		{pattern: "GET /{$}", access: public, handle: (*call).homePage, flags: web},
-		{pattern: "GET /networks/{network}", access: insider, handle: (*call).networkPage, flags: web},
-		{pattern: "GET /style.css", access: public, handle: (*call).style, flags: web},
+		{pattern: "GET /web/{file}", access: public, handle: (*call).asset, query: "v", flags: web},
 		{pattern: "POST /sign-in", access: public, handle: (*call).signIn, flags: web},
 		{pattern: "POST /sign-out", access: public, handle: (*call).signOut, flags: web},
 
@@ -124,6 +123,9 @@ func routes() []route {
 		{pattern: "GET " + toDev + "/qr.png", access: self, handle: (*call).qrPNG, query: "scale", flags: secret},
 		{pattern: "GET " + toDev + "/qr.svg", access: self, handle: (*call).qrSVG, query: "scale", flags: secret},
 		{pattern: "GET " + toDev + "/qr.txt", access: self, handle: (*call).qrText, query: "plain", flags: secret},
+	}
+	for _, p := range pages() {
+		list = append(list, p.routes()...)
 	}
 	for i := range list {
 		r := &list[i]

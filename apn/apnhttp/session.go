@@ -3,72 +3,139 @@ package apnhttp
 import (
 	"errors"
 	"net/http"
+	"net/url"
 	"strings"
+	"time"
+
+	"github.com/apnkit/apnkit/apn"
 )
 
-// sessionCookie carries an API token for the page. Scripts cannot read it, other
-// sites cannot send it, and it only reads: changes need the token in a header.
+// sessionCookie holds the secret of a session, never an API token. Scripts
+// cannot read it, and other sites cannot send it with a form.
 const sessionCookie = "apn_session"
 
-// errCrossOrigin refuses a form that another site sent.
+// rotateAfter is how long one secret of a session is in use.
+const rotateAfter = time.Hour
+
+// errCrossOrigin refuses a request that another site sent.
 var errCrossOrigin = errors.New("cross-origin request")
 
-// withSession returns r with the session's token as its credentials, unless it
-// has some of its own.
-func withSession(r *http.Request) *http.Request {
-	cookie, err := r.Cookie(sessionCookie)
-	if err != nil || r.Header.Get("Authorization") != "" {
-		return r
+// signedIn authenticates the request, by the credentials that it carries or by
+// the session of a browser. Of the API a session only reads, and no private
+// keys: the dashboard's own forms do the rest.
+func (c *call) signedIn() error {
+	cookie, err := c.r.Cookie(sessionCookie)
+	reads := (c.r.Method == http.MethodGet || c.r.Method == http.MethodHead) && !c.route.is(secret)
+	if err == nil && c.r.Header.Get("Authorization") == "" && (reads || c.route.is(web)) {
+		s, err := c.h.ctl.Session(c.ctx(), cookie.Value)
+		if err == nil {
+			c.who = Principal{Name: s.Name, Operator: s.Operator, Network: s.Network, Member: s.Member}
+			return c.rotate(s, cookie.Value)
+		}
+		if !errors.Is(err, apn.ErrForbidden) {
+			return err
+		}
 	}
-	return withToken(r, cookie.Value)
+	c.who, err = c.h.auth(c.r)
+	return err
 }
 
-func withToken(r *http.Request, token string) *http.Request {
-	r = r.Clone(r.Context())
-	r.Header.Set("Authorization", "Bearer "+token)
-	return r
+// rotate gives a session that looks at a page another secret now and then.
+func (c *call) rotate(s apn.Session, secret string) error {
+	if !c.route.is(web) || c.r.Method != http.MethodGet || c.h.now().Sub(s.RotatedAt) < rotateAfter {
+		return nil
+	}
+	next, s, err := c.h.ctl.RotateSession(c.ctx(), secret)
+	switch {
+	case errors.Is(err, apn.ErrConflict), errors.Is(err, apn.ErrForbidden):
+		return nil // another request did it
+	case err != nil:
+		return err
+	}
+	c.setCookie(sessionCookie, next, s.ExpiresAt.Sub(c.h.now()))
+	return nil
 }
 
-const maxForm = 4 << 10
+const maxForm = 64 << 10
 
-func (c *call) signIn() error {
-	if err := c.h.csrf.Check(c.r); err != nil {
-		return errCrossOrigin
-	}
+// readForm reads the form that a browser sent.
+func (c *call) readForm() error {
 	c.r.Body = http.MaxBytesReader(c.w, c.r.Body, maxForm)
 	if err := c.r.ParseForm(); err != nil {
 		return malformed("", "the form cannot be read")
 	}
+	return nil
+}
+
+func (c *call) signIn() error {
+	if err := c.readForm(); err != nil {
+		return err
+	}
 	token := strings.TrimSpace(c.r.PostForm.Get("token"))
-	who, err := c.h.auth(withToken(c.r, token))
+	r := c.r.Clone(c.ctx())
+	r.Header.Set("Authorization", "Bearer "+token)
+	who, err := c.h.auth(r)
 	if errors.Is(err, ErrUnauthenticated) {
-		f := c.frame("Sign in")
-		f.Note = "This token is unknown or has ended."
-		return c.writePage(http.StatusUnauthorized, "sign-in", f)
+		return c.signInPage(http.StatusUnauthorized, "This token is unknown or has ended.")
 	}
 	if err != nil {
 		return err
 	}
 	c.who = who
-	return c.setSession(token, 0)
+	// It ends with the token. One that the Control does not know is the host
+	// program's own, which only the time ends.
+	var opts apn.SessionOptions
+	if _, err := c.h.ctl.Token(c.ctx(), token); err == nil {
+		opts.Token = token
+	} else if !errors.Is(err, apn.ErrForbidden) {
+		return err
+	}
+	s := apn.Session{Name: who.Name, Operator: who.Operator, Network: who.Network, Member: who.Member}
+	secret, s, err := c.h.ctl.StartSession(c.ctx(), s, &opts)
+	if err != nil {
+		return err
+	}
+	c.setCookie(sessionCookie, secret, s.ExpiresAt.Sub(c.h.now()))
+	return c.seeOther(c.within(c.r.PostForm.Get("next")))
 }
 
 func (c *call) signOut() error {
-	if err := c.h.csrf.Check(c.r); err != nil {
-		return errCrossOrigin
+	if cookie, err := c.r.Cookie(sessionCookie); err == nil {
+		if err := c.h.ctl.EndSession(c.ctx(), cookie.Value); err != nil {
+			return err
+		}
 	}
-	return c.setSession("", -1)
+	c.setCookie(sessionCookie, "", -1)
+	return c.seeOther(c.h.prefix + "/")
 }
 
-// setSession sets the cookie and goes to the start. A maxAge of 0 keeps it until
-// the browser is closed, a negative one removes it.
-func (c *call) setSession(token string, maxAge int) error {
+// setCookie sets a cookie of the dashboard; a negative age removes it.
+func (c *call) setCookie(name, value string, age time.Duration) {
+	maxAge := int(age / time.Second)
+	if age < 0 {
+		maxAge = -1
+	}
 	http.SetCookie(c.w, &http.Cookie{ //nolint:gosec // G124: without TLS a Secure cookie would not come back
-		Name: sessionCookie, Value: token, Path: c.h.prefix + "/", MaxAge: maxAge,
-		HttpOnly: true, Secure: c.overTLS(), SameSite: http.SameSiteStrictMode,
+		Name: name, Value: value, Path: c.h.prefix + "/", MaxAge: maxAge,
+		HttpOnly: true, Secure: c.overTLS(), SameSite: http.SameSiteLaxMode,
 	})
-	http.Redirect(c.w, c.r, c.h.prefix+"/", http.StatusSeeOther)
+}
+
+func (c *call) seeOther(path string) error {
+	c.w.Header().Set("Location", path)
+	c.w.WriteHeader(http.StatusSeeOther)
 	return nil
+}
+
+// within returns a path of the dashboard that a form asks to go to, or the start.
+func (c *call) within(next string) string {
+	start := c.h.prefix + "/"
+	u, err := url.Parse(next)
+	if err != nil || u.Scheme != "" || u.Host != "" || u.User != nil || !strings.HasPrefix(u.Path, start) ||
+		strings.HasPrefix(u.Path, "//") || strings.Contains(u.Path, "\\") {
+		return start
+	}
+	return u.EscapedPath()
 }
 
 // overTLS reports whether the client's connection is encrypted, here or at a

@@ -1,0 +1,114 @@
+package apnhttp
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/apnkit/apnkit/apn"
+	"github.com/apnkit/apnkit/dnszone"
+)
+
+func (c *call) namesPage() error {
+	set, err := c.net.Zone(c.ctx())
+	if err != nil {
+		return err
+	}
+	report := set.Report()
+	data := struct {
+		frame
+		Info    apn.NetworkInfo
+		Serial  uint32
+		Zones   []string
+		Report  *dnszone.Report
+		Hidden  int // collisions that are not shown
+		ZoneURL string
+		Hosts   string
+	}{
+		frame: c.frame("Names"), Info: c.net.Info(), Serial: set.Serial(), Report: report,
+		ZoneURL: c.link("networks", c.net.Name(), "zone"), Hosts: c.link("networks", c.net.Name(), "hosts"),
+	}
+	for z := range set.Zones() {
+		data.Zones = append(data.Zones, strings.TrimSuffix(z.Name(), "."))
+	}
+	if n := len(report.Withheld); n > pageSize {
+		data.Hidden, report.Withheld = n-pageSize, report.Withheld[:pageSize]
+	}
+	return c.show("names", data)
+}
+
+// why says in words why nobody gets a name.
+func why(k dnszone.Collision) string {
+	switch k.Kind {
+	case dnszone.ShortName:
+		return "Servers of several apps have this name. Each keeps its longer one."
+	case dnszone.QualifiedName:
+		return "Several servers of one app have this name."
+	case dnszone.ApplicationLabel:
+		return "Several apps have this name."
+	case dnszone.Address:
+		return "Several servers have this address, so it leads back to none."
+	default:
+		return string(k.Kind)
+	}
+}
+
+func (c *call) auditPage() error {
+	var after uint64
+	if s := c.query.Get("after"); s != "" {
+		var err error
+		if after, err = strconv.ParseUint(s, 10, 64); err != nil {
+			return malformed("after", "must be the number of an event")
+		}
+	}
+	events, more, err := c.net.Audit(c.ctx(), after, pageSize)
+	if err != nil {
+		return err
+	}
+	data := struct {
+		frame
+		Events []apn.Event
+		Next   string
+	}{frame: c.frame("Audit"), Events: events}
+	if more {
+		data.Next = strconv.FormatUint(events[len(events)-1].N, 10)
+	}
+	return c.show("audit", data)
+}
+
+func (c *call) keysPage() error {
+	return c.show("keys", struct {
+		frame
+		Keys apn.KeyStatus
+	}{c.frame("Keys"), c.net.KeyStatus()})
+}
+
+func tokensActions() []action {
+	return []action{
+		{
+			do: "add-token", api: "POST /v1/tokens", title: "Make an operator's token", submit: "Make a token",
+			intro: "It may do everything in every network. For one person of one network, make the token on that person's page.",
+			fields: []field{
+				{name: "name", label: "What it is for", required: true, example: "deploy pipeline"},
+				{name: "ttl", label: "Valid for", kind: choiceField, options: ttlOptions},
+			},
+			answer: (*call).showToken, repeat: true,
+		},
+		{do: "remove-token", api: "DELETE /v1/tokens/{token}", title: "Remove", submit: "Remove", done: "The token opens nothing any more.", danger: true},
+	}
+}
+
+func (c *call) tokensPage() error {
+	tokens, err := c.h.ctl.Tokens(c.ctx())
+	if err != nil {
+		return err
+	}
+	slices.SortFunc(tokens, func(a, b apn.Token) int {
+		return strings.Compare(a.Network+"\x00"+a.Member+"\x00"+a.Name+a.ID, b.Network+"\x00"+b.Member+"\x00"+b.Name+b.ID)
+	})
+	return c.show("tokens", struct {
+		frame
+		Tokens []apn.Token
+		Token  string // just made
+	}{c.frame("Tokens"), tokens, c.token})
+}
