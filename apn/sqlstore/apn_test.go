@@ -145,7 +145,7 @@ func TestCreateNetworkInTransaction(t *testing.T) {
 				if !commit {
 					require.NoError(t, tx.Rollback())
 					_, err = ctl.Network(t.Context(), "acme")
-					require.True(t, errors.Is(err, apn.ErrNotFound), "%v", err)
+					require.ErrorIs(t, err, apn.ErrNotFound)
 					continue
 				}
 				require.NoError(t, tx.Commit())

@@ -233,3 +233,36 @@ func ExampleIn() {
 	// conflict: <nil>
 	// <nil> <nil>
 }
+
+// TestManyKeys reads and checks more keys than one statement names.
+func TestManyKeys(t *testing.T) {
+	t.Parallel()
+	for name, setup := range engines() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := setup(t)()
+			var keys []string
+			b := store.Batch{Checks: map[string]store.Rev{}}
+			for i := range 900 {
+				keys = append(keys, fmt.Sprintf("row/%03d", i))
+				b.Checks[keys[i]] = 0
+				if i%3 == 0 {
+					b.Writes = append(b.Writes, set(keys[i], "v"))
+				}
+			}
+			put(t, c, "acme", store.Batch{Writes: []store.Write{set("before", "v"), set("row/001/between", "v"), set("zz", "v")}})
+			rev := put(t, c, "acme", b)
+			p, err := c.Get(t.Context(), "acme", append(keys, "row/000")...)
+			require.NoError(t, err)
+			require.Len(t, p.Entries, 300)
+			for _, e := range p.Entries {
+				require.Contains(t, b.Checks, e.Key)
+				require.Equal(t, rev, e.Rev)
+			}
+			b.Checks[keys[3]] = rev
+			_, err = c.Commit(t.Context(), "acme", b)
+			require.ErrorIs(t, err, store.ErrConflict)
+			require.Equal(t, rev, listed(t, c, "acme").Rev)
+		})
+	}
+}

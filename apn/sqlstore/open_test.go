@@ -346,9 +346,9 @@ func damageable(t *testing.T, path string) []byte {
 	t.Helper()
 	st, err := sqlstore.OpenSQLite(t.Context(), "sqlite", path, nil)
 	require.NoError(t, err)
-	b := store.Batch{Writes: []store.Write{set("long", strings.Repeat("l", 20_000))}} // several pages in one
-	for i := range 120 {
-		b.Writes = append(b.Writes, set(fmt.Sprintf("srv/shop/web-%d", i), strings.Repeat("x", 100)))
+	b := store.Batch{Writes: []store.Write{set("long", strings.Repeat("l", 5000))}} // several pages in one
+	for i := range 200 {
+		b.Writes = append(b.Writes, set(fmt.Sprintf("srv/shop/web-%d", i), "{}"))
 	}
 	put(t, st, "acme", b)
 	put(t, st, "acme", store.Batch{Writes: []store.Write{{Key: "old"}, set("new", "")}})
@@ -426,4 +426,38 @@ func TestSQLiteDamage(t *testing.T) {
 	t.Logf("reported: %d of %d cuts, %d of %d flips", refused[true], cuts, refused[false], flips)
 	require.Equal(t, cuts, refused[true])
 	require.Greater(t, refused[false], flips/10)
+}
+
+// TestSQLiteEdited changes rows behind the back of the store.
+func TestSQLiteEdited(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name, edit string
+		opens      bool
+	}{
+		{"value", `UPDATE apn_kv SET val = x'00' WHERE key = 'new'`, true},
+		{"deleted", `UPDATE apn_kv SET val = NULL WHERE key = 'new'`, true},
+		{"moved", `UPDATE apn_kv SET key = 'newer' WHERE key = 'new'`, true},
+		{"revision of the space", `UPDATE apn_space SET rev = 1 WHERE id = 'acme'`, false},
+		{"no space", `DELETE FROM apn_space WHERE id = 'acme'`, false},
+		{"floor", `UPDATE apn_space SET floor = 7`, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			path := filepath.Join(t.TempDir(), "rows.db")
+			damageable(t, path)
+			db, err := sql.Open("sqlite", path)
+			require.NoError(t, err)
+			run(t, db, tt.edit)
+			require.NoError(t, db.Close())
+			st, err := sqlstore.OpenSQLite(t.Context(), "sqlite", path, nil)
+			if tt.opens {
+				require.NoError(t, err)
+				_, err = st.Since(t.Context(), "acme", 1, 0)
+				require.NoError(t, st.Close())
+			}
+			require.ErrorIs(t, err, sqlstore.ErrDamaged)
+		})
+	}
 }

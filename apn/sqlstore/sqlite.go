@@ -122,19 +122,16 @@ func (c connector) Driver() driver.Driver { return c.driver }
 
 // inspect looks at a file without changing it.
 func (s *Store) inspect(ctx context.Context, o Options) error {
-	version, err := s.version(ctx, s.db)
-	if err != nil {
+	var tables, own int // at one time: others may be creating them
+	err := s.db.QueryRowContext(ctx, `SELECT count(*), count(*) FILTER (WHERE name = 'apn_schema') FROM sqlite_master`).Scan(&tables, &own)
+	if err != nil || tables == 0 || own == 0 && o.Shared {
 		return err
 	}
-	var tables int
-	if err := s.db.QueryRowContext(ctx, `SELECT count(*) FROM sqlite_master`).Scan(&tables); err != nil {
-		return err
-	}
-	if version == 0 && tables > 0 && !o.Shared {
+	if own == 0 {
 		return fmt.Errorf("%w: tables of another program", ErrForeign)
 	}
-	if version == 0 || o.NoCheck {
-		return nil
+	if _, err := s.version(ctx, s.db); err != nil || o.NoCheck {
+		return err
 	}
 	var verdict string
 	if err := s.db.QueryRowContext(ctx, `PRAGMA integrity_check(1)`).Scan(&verdict); err != nil {
