@@ -13,6 +13,7 @@ import (
 // options are the command line.
 type options struct {
 	addr           string
+	url            string
 	data           string
 	store          storeSpec
 	engines        engines
@@ -40,6 +41,7 @@ func parse(args []string, stderr io.Writer) (*options, error) {
 	f := flag.NewFlagSet("server", flag.ContinueOnError)
 	f.SetOutput(stderr)
 	f.StringVar(&o.addr, "addr", "127.0.0.1:8066", "`address` to listen on")
+	f.StringVar(&o.url, "url", "", "`URL` at which agents and people reach the server (default as each request came)")
 	f.StringVar(&o.data, "data", "./apn-data", "`folder` of database and KEK; made if it is missing")
 	f.Func("store", "`where` the rows are: bolt:PATH, sqlite:PATH, postgres://… or etcd://… (default bolt:apn.db in the data folder)", func(s string) (err error) {
 		o.store, err = parseStore(s)

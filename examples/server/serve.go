@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -33,12 +34,14 @@ func (o *options) serve(ctx context.Context, stdout, stderr io.Writer) (err erro
 	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level}))
 
 	var certs []tls.Certificate
+	var pin []byte
 	if o.tlsCert != "" {
 		cert, err := tls.LoadX509KeyPair(o.tlsCert, o.tlsKey)
 		if err != nil {
 			return fmt.Errorf("the certificate cannot be used: %w", err)
 		}
 		certs = append(certs, cert)
+		pin = pinOf(cert)
 	}
 	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", o.addr)
 	if err != nil {
@@ -60,7 +63,7 @@ func (o *options) serve(ctx context.Context, stdout, stderr io.Writer) (err erro
 	}
 	api, err := apnhttp.New(apnhttp.Config{
 		Control: d.ctl, Authenticate: apnhttp.TokenAuth(d.ctl), TrustedProxies: o.proxies, Defaults: defaults,
-		Version: version(), Logger: log,
+		URL: o.url, Pin: pin, Version: version(), Logger: log,
 	})
 	if err != nil {
 		return err
@@ -84,7 +87,7 @@ func (o *options) serve(ctx context.Context, stdout, stderr io.Writer) (err erro
 	if len(certs) > 0 {
 		ln = tls.NewListener(ln, &tls.Config{Certificates: certs, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}})
 	}
-	return listen(ctx, ln, api, log)
+	return listen(ctx, ln, api, api.EndWaits, log)
 }
 
 // greet prints the address, and the first admin token or another one.
@@ -111,13 +114,24 @@ func (o *options) greet(ctx context.Context, d *data, addr net.Addr, stdout io.W
 	return nil
 }
 
-// listen serves until ctx ends, and then finishes the requests that are under
-// way.
-func listen(ctx context.Context, ln net.Listener, h http.Handler, log *slog.Logger) error {
+// pinOf returns what agents recognise a certificate by that signs itself: no
+// authority vouches for it. Others change their keys when they are renewed.
+func pinOf(cert tls.Certificate) []byte {
+	if cert.Leaf.CheckSignature(cert.Leaf.SignatureAlgorithm, cert.Leaf.RawTBSCertificate, cert.Leaf.Signature) != nil {
+		return nil
+	}
+	sum := sha256.Sum256(cert.Leaf.RawSubjectPublicKeyInfo)
+	return sum[:]
+}
+
+// listen serves until ctx ends, and then ends requests that wait, and finishes
+// the others that are under way.
+func listen(ctx context.Context, ln net.Listener, h http.Handler, endWaits func(), log *slog.Logger) error {
 	srv := &http.Server{
 		Handler: bodyDeadline(h), ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: 64 << 10,
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
+	srv.RegisterOnShutdown(endWaits)
 	done := make(chan error, 1)
 	go func() {
 		<-ctx.Done()
