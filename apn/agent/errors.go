@@ -20,6 +20,9 @@ var (
 	// ErrNoKey says that the server does not hold the private key that the
 	// document asks for.
 	ErrNoKey = errors.New("the private key of the document is not here")
+	// ErrManaged says that the control plane keeps the server's key, which the
+	// server can therefore not change.
+	ErrManaged = errors.New("the control plane keeps the server's key")
 	// ErrNoMap says that there is no document yet.
 	ErrNoMap = errors.New("no document yet")
 	// ErrNotJoined says that a state directory holds no identity.

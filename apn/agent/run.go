@@ -112,6 +112,7 @@ func (a *Agent) poll(ctx context.Context, whole bool) error {
 	if err := a.take(d); err != nil {
 		return err
 	}
+	a.settleKey(ctx)
 	nudge(a.dirty)
 	return nil
 }

@@ -407,7 +407,7 @@ func TestManagedKey(t *testing.T) {
 		_, err := s.a.Sync(t.Context())
 		require.NoError(t, err)
 		require.Equal(t, privOf(50).PublicKey(), keys.PublicKey(device(t, s.iface).PublicKey))
-		require.ErrorIs(t, s.a.Rotate(t.Context()), agent.ErrNoKey, "it is not the server's to change")
+		require.ErrorIs(t, s.a.Rotate(t.Context()), agent.ErrManaged, "it is not the server's to change")
 	})
 }
 

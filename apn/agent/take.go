@@ -5,10 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/apnkit/apnkit/apn/netmap"
 	"github.com/apnkit/apnkit/keys"
 )
+
+// keyPatience is how long a document waits for the private key that goes with it.
+const keyPatience = 3 * time.Second
 
 // epochsLeft is how many earlier epochs the agent remembers.
 const epochsLeft = 16
@@ -132,6 +136,20 @@ func (a *Agent) settle(ctx context.Context) error {
 	return nil
 }
 
+// settleKey gets the private key that a document asks for before anything is
+// written, so that key and peers change in one step. Without an answer the rest
+// does not wait longer.
+func (a *Agent) settleKey(ctx context.Context) {
+	a.mu.Lock()
+	_, have := a.privateKey(a.want)
+	a.mu.Unlock()
+	if !have {
+		ctx, cancel := context.WithTimeout(ctx, keyPatience)
+		defer cancel()
+		_ = a.settle(ctx) // follow tries again, and tells
+	}
+}
+
 func (a *Agent) fetchSecrets(ctx context.Context) error {
 	sealed, err := a.cfg.Source.Secrets(ctx)
 	if err != nil {
@@ -158,7 +176,7 @@ func (a *Agent) fetchSecrets(ctx context.Context) error {
 // over to it when a document shows it, in the same step as its peers. A key that
 // was announced and is not yet in use is announced again.
 //
-// If the control plane keeps the server's key, the error wraps [ErrNoKey].
+// If the control plane keeps the server's key, the error wraps [ErrManaged].
 func (a *Agent) Rotate(ctx context.Context) error {
 	if a.cfg.Source == nil {
 		return errors.New("agent: rotate: there is no control plane")
@@ -167,7 +185,7 @@ func (a *Agent) Rotate(ctx context.Context) error {
 	own := len(a.identity.PrivateKeys) > 0
 	a.mu.Unlock()
 	if !own {
-		return fmt.Errorf("agent: rotate: the control plane keeps the key: %w", ErrNoKey)
+		return fmt.Errorf("agent: rotate: %w", ErrManaged)
 	}
 	return a.rotate(ctx)
 }

@@ -292,9 +292,12 @@ func (e *examination) resolver(ctx context.Context) finding {
 		}
 		return c, dial()
 	}}
-	if got, err := own.LookupNetIP(ctx, "ip", name+"."); err != nil || !has(got, addr) {
-		f.text = fmt.Sprintf("%s does not answer for %s", addr, name)
-		f.do = "see the agent's log: another DNS server may have its port 53"
+	if ns, err := own.LookupNS(ctx, e.s.Suffix+"."); err != nil || len(ns) == 0 { // no hosts file answers this
+		f.text = fmt.Sprintf("%s does not answer for .%s", addr, e.s.Suffix)
+		f.do = "start the agent; if it runs, see its log: another DNS server may have port 53"
+		if e.o.netns != "" {
+			f.do += fmt.Sprintf("; a namespace needs its loopback: ip -n %s link set lo up", e.o.netns)
+		}
 		return f
 	}
 	f.text = name + " resolves"

@@ -42,7 +42,7 @@ func (o *options) leave(ctx context.Context) error {
 		fmt.Fprintln(o.stdout, done)
 	}
 	if id != nil && id.Joined() {
-		step("the control plane knows", o.tell(ctx, id))
+		o.tell(ctx, id)
 	}
 	if !o.noDNS {
 		step("names are gone", o.names(slog.New(slog.DiscardHandler)).Close(ctx))
@@ -79,18 +79,19 @@ func (o *options) takeOver(ctx context.Context) (unlock func(), err error) {
 
 // tell makes the credential void. A control plane that is away is no reason to
 // stay.
-func (o *options) tell(ctx context.Context, id *agent.Identity) error {
-	client, err := source.New(id, o.channel())
-	if err != nil {
-		return err
-	}
-	defer client.Close()
+func (o *options) tell(ctx context.Context, id *agent.Identity) {
 	ctx, cancel := context.WithTimeout(ctx, o.timeout)
 	defer cancel()
-	if err := client.Leave(ctx); err != nil {
-		fmt.Fprintf(o.stderr, "agent: the control plane does not answer, remove the server there: %v\n", err)
+	client, err := source.New(id, o.channel())
+	if err == nil {
+		defer client.Close()
+		err = client.Leave(ctx)
 	}
-	return nil
+	if err != nil {
+		fmt.Fprintf(o.stderr, "agent: the control plane does not know that this server leaves; remove it there: %v\n", err)
+		return
+	}
+	fmt.Fprintln(o.stdout, "the control plane knows")
 }
 
 // removeInterface takes the interface over, which fails if it is somebody

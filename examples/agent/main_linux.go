@@ -20,6 +20,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -80,7 +81,7 @@ func (o *options) start(ctx context.Context, args []string) int {
 		err = o.leave(ctx)
 	}
 	if err != nil {
-		fmt.Fprintf(o.stderr, "agent: %v\n", err)
+		fmt.Fprintf(o.stderr, "agent: %s\n", strings.TrimPrefix(err.Error(), "agent: "))
 		return 1
 	}
 	return 0

@@ -50,6 +50,8 @@ func (s *state) print(w io.Writer, now time.Time) error {
 	switch {
 	case s.Wanted > 0 && s.Applied == s.Wanted:
 		revision = fmt.Sprintf("revision %d, applied", s.Wanted)
+	case s.Wanted > 0 && s.Kind == "":
+		revision = fmt.Sprintf("revision %d, saved", s.Wanted)
 	case s.Wanted > 0:
 		revision = fmt.Sprintf("revision %d, not applied (last: %d)", s.Wanted, s.Applied)
 	}
