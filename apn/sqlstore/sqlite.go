@@ -42,8 +42,8 @@ func sqlite() dialect {
 // with mode 0600 if it is missing or empty; the folder must exist. opts may be
 // nil.
 //
-// The file is in WAL mode and synced by each commit. One connection writes, up
-// to four read.
+// The file is in WAL mode and synced by each commit; processes of one machine
+// may share it. One connection writes, up to four read.
 //
 // If the file is not one of this package, the error wraps [ErrForeign]; if the
 // tables are newer, [ErrNewer]; if it is broken, [ErrDamaged].
