@@ -197,6 +197,9 @@ func TestSecretsStayIn(t *testing.T) {
 	lease := a.post("/v1/networks/acme/apps/shop/leases", `{"member":"ada"}`).is(201).json().names("id")[0]
 	made := a.post("/v1/tokens", `{"name":"ci"}`).is(201).json()
 	tokens := []string{a.token, made["secret"].(string)}
+	link, secret := a.addLink("ada", nil)
+	all = all[:len(all)-1] // the one answer that has it
+	tokens = append(tokens, secret)
 
 	var private []keys.PrivateKey
 	var preshared []keys.PresharedKey
@@ -219,7 +222,7 @@ func TestSecretsStayIn(t *testing.T) {
 		method, path, _ := strings.Cut(rt.Pattern, " ")
 		path = strings.NewReplacer(
 			"{$}", "", "{network}", "acme", "{app}", "shop", "{server}", "web-1", "{member}", "ada", "{device}", "laptop",
-			"{lease}", lease, "{rule}", "203.0.113.0_24", "{token}", made["id"].(string), "{a}", "blog", "{b}", "shop",
+			"{lease}", lease, "{rule}", "203.0.113.0_24", "{token}", made["id"].(string), "{link}", link, "{a}", "blog", "{b}", "shop",
 		).Replace(path)
 		for _, caller := range []*api{a, ada} {
 			caller.call(method, path+"?token="+a.token, nil)

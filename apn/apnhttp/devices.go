@@ -21,6 +21,7 @@ type device struct {
 	HandedOut *handOut       `json:"handed_out"` // null: it has no config yet
 	Stale     bool           `json:"stale"`
 	Reasons   []reason       `json:"reasons"`
+	Alarm     *alarm         `json:"alarm,omitempty"`
 	Revision  uint64         `json:"revision"`
 }
 
@@ -41,7 +42,7 @@ func deviceOf(d apn.Device) device {
 	out := device{
 		Member: d.Member, Name: d.Name, CreatedAt: d.CreatedAt, Addresses: d.Addresses, PublicKey: d.PublicKey,
 		KeyGen: d.KeyGen, Custody: d.Custody, Servers: d.Servers, Stale: len(d.Stale) > 0,
-		Reasons: make([]reason, len(d.Stale)), Revision: uint64(d.Rev),
+		Reasons: make([]reason, len(d.Stale)), Alarm: alarmOf(d.Alarm), Revision: uint64(d.Rev),
 	}
 	if h := d.HandedOut; h != nil {
 		out.HandedOut = &handOut{At: h.At, Fingerprint: h.Fingerprint, KeyGen: h.KeyGen, Servers: h.Servers, Revision: uint64(h.Rev)}

@@ -73,6 +73,7 @@ type Handler struct {
 	routes   []route
 	spec     []byte
 	assets   *assets
+	handover handover
 	// What carries out the dashboard's forms, by pattern.
 	byPattern map[string]*route
 }
@@ -116,6 +117,9 @@ func New(cfg Config) (*Handler, error) {
 	h.spec = spec(h.version)
 	var err error
 	if h.assets, err = newAssets(); err != nil {
+		return nil, fmt.Errorf("apnhttp: new: %w", err)
+	}
+	if h.handover, err = newHandover(); err != nil {
 		return nil, fmt.Errorf("apnhttp: new: %w", err)
 	}
 	h.byPattern = map[string]*route{}

@@ -37,6 +37,7 @@ var mayUse = map[string]string{
 	"GET N/members": "o", "POST N/members": "o", "GET M": "oadvn", "DELETE M": "o", "PUT M/roles/{app}": "o",
 	"GET M/devices": "oadvn", "POST M/devices": "oadvn", "GET D": "oadvn", "DELETE D": "oadvn", "POST D/rotate": "oadvn",
 	"GET D/config": "oadvn", "GET D/configs.zip": "oadvn", "POST N/config/check": "oadvn", "GET D/qr.png": "oadvn", "GET D/qr.svg": "oadvn", "GET D/qr.txt": "oadvn",
+	"GET D/links": "oadvn", "POST D/links": "oadvn", "DELETE D/links/{link}": "oadvn", "POST /d": "oadvnsp",
 }
 
 // TestWhoMayDoWhat walks every route with every kind of caller.
@@ -102,9 +103,13 @@ func TestWhoMayDoWhat(t *testing.T) {
 			if lease == "" {
 				lease = leases["d"]
 			}
+			link, secret := "", ""
+			if strings.Contains(pattern, "{link}") || pattern == "POST /d" {
+				link, secret = a.addLink(member, nil)
+			}
 			url := strings.NewReplacer(
 				"{$}", "", "{network}", "acme", "{app}", "shop", "{server}", "web-1", "{member}", member, "{device}", "laptop",
-				"{lease}", lease, "{rule}", "203.0.113.0_24", "{token}", token, "{a}", "blog", "{b}", "shop",
+				"{lease}", lease, "{link}", link, "{rule}", "203.0.113.0_24", "{token}", token, "{a}", "blog", "{b}", "shop",
 			).Replace(path)
 			if rt.Changes {
 				url += "?dry_run=true" // so that every caller meets the same state
@@ -115,6 +120,9 @@ func TestWhoMayDoWhat(t *testing.T) {
 			body := bodyFor(pattern)
 			if pattern == "POST A/leases" && key == "o" {
 				body = `{"member":"developer"}`
+			}
+			if pattern == "POST /d" {
+				body = `{"token":"` + secret + `"}`
 			}
 			if pattern == "POST /v1/agent/join" {
 				body = a.joinBody("shop", "web-1")

@@ -70,6 +70,8 @@ func kinds() []kind {
 		{apn.ErrConflict, "conflict", "Changed meanwhile", http.StatusConflict},
 		{apn.ErrForbidden, "forbidden", "Forbidden", http.StatusForbidden},
 		{apn.ErrExhausted, "exhausted", "Nothing is left", http.StatusConflict},
+		{apn.ErrLinkUsed, "link-used", "Used already", http.StatusGone},
+		{apn.ErrLinkEnded, "link-ended", "Over", http.StatusGone},
 		{apn.ErrRevealed, "revealed", "Revealed already", http.StatusGone},
 		{apn.ErrInvalid, "invalid", "Invalid", http.StatusUnprocessableEntity},
 	}

@@ -55,6 +55,10 @@ func routes() []route {
 		{pattern: "POST /sign-in", access: public, handle: (*call).signIn, flags: web},
 		{pattern: "POST /sign-out", access: public, handle: (*call).signOut, flags: web},
 
+		{pattern: "GET /d", access: public, handle: (*call).handoverPage, flags: web},
+		{pattern: "GET /d/{file}", access: public, handle: (*call).handoverFile, flags: web},
+		{pattern: "POST /d", access: public, handle: (*call).redeem},
+
 		{pattern: "GET /v1/whoami", access: signedIn, handle: (*call).whoami},
 		{pattern: "GET /v1/tokens", access: operator, handle: (*call).listTokens, query: paged},
 		{pattern: "POST /v1/tokens", access: operator, handle: (*call).addToken, flags: changes},
@@ -123,6 +127,9 @@ func routes() []route {
 		{pattern: "GET " + toDev + "/qr.png", access: self, handle: (*call).qrPNG, query: "scale", flags: secret},
 		{pattern: "GET " + toDev + "/qr.svg", access: self, handle: (*call).qrSVG, query: "scale", flags: secret},
 		{pattern: "GET " + toDev + "/qr.txt", access: self, handle: (*call).qrText, query: "plain", flags: secret},
+		{pattern: "GET " + toDev + "/links", access: self, handle: (*call).listDeviceLinks},
+		{pattern: "POST " + toDev + "/links", access: self, handle: (*call).addDeviceLink, flags: changes},
+		{pattern: "DELETE " + toDev + "/links/{link}", access: self, handle: (*call).removeDeviceLink, flags: changes},
 	}
 	for _, p := range pages() {
 		list = append(list, p.routes()...)
