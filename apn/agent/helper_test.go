@@ -121,8 +121,7 @@ func newServer(tb testing.TB, n int) *server {
 	}
 	s.m = &netmap.Map{
 		Format: netmap.Format, Network: "acme", App: "shop", Epoch: "e1", Revision: 1, ListenPort: 51820, Suffix: "apn",
-		Routes:   []netip.Prefix{netip.MustParsePrefix("10.66.0.0/15")},
-		Openings: netmap.Openings{Permanent: []netip.Prefix{netip.MustParsePrefix("203.0.112.0/20")}},
+		Routes: []netip.Prefix{netip.MustParsePrefix("10.66.0.0/15")},
 	}
 	self := mapPeer(0)
 	self.PublicKey = privOf(0).PublicKey()

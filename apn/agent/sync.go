@@ -6,11 +6,9 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"time"
 
 	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
 
-	"github.com/apnkit/apnkit/apn/netmap"
 	"github.com/apnkit/apnkit/keys"
 	"github.com/apnkit/apnkit/lease"
 )
@@ -44,6 +42,11 @@ func (r Report) Writes() int {
 // Sync makes the server match the document that the agent has. It reads the
 // server and writes only what differs, so repeating it is harmless. First it
 // closes what is to be closed, then it sets up the interface, and names last.
+// Host names of endpoints are looked up after all else, which does not wait for
+// them.
+//
+// Besides the document's rules and leases, peers may send to the port, from the
+// address where they listen themselves.
 //
 // If the firewall cannot be set, nothing else is touched. Other failures do not
 // keep the rest from being done; the error joins them, and the next Sync tries
@@ -66,52 +69,54 @@ func (a *Agent) sync(ctx context.Context) (Report, error) {
 	if want == nil {
 		return Report{}, fmt.Errorf("agent: sync: %w", ErrNoMap)
 	}
-	r := Report{Epoch: want.Epoch, Revision: want.Revision}
-	if err := a.closePort(ctx, want); err != nil {
+	r := Report{Epoch: want.Epoch, Revision: want.Revision, Peers: len(want.Peers)}
+	a.drawUp(want)
+	if err := a.closePort(ctx); err != nil {
 		return r, err
 	}
-
-	errs := []error{a.cfg.Interface.SetLinks(ctx, Links{Addresses: want.Addresses, Routes: want.Routes, MTU: a.cfg.MTU, Forward: want.Forward})}
-	errs = append(errs, a.configure(ctx, want, &r))
+	links := a.cfg.Interface.SetLinks(ctx, Links{Addresses: want.Addresses, Routes: want.Routes, MTU: a.cfg.MTU, Forward: want.Forward})
+	peers := a.configure(ctx, &r)
+	var names error
 	if a.cfg.Names != nil {
-		wrote, err := a.cfg.Names.Apply(ctx, want)
-		r.Names = wrote
-		errs = append(errs, err)
+		r.Names, names = a.cfg.Names.Apply(ctx, want)
 	}
-	return r, errors.Join(errs...)
+	moved, unknown := a.lookUp(ctx)
+	if moved {
+		if err := a.closePort(ctx); err != nil {
+			return r, err
+		}
+		peers = a.configure(ctx, &r)
+	}
+	return r, errors.Join(links, peers, names, unknown)
 }
 
-// closePort tells the firewall what the document says.
-func (a *Agent) closePort(ctx context.Context, want *netmap.Config) error {
+// closePort tells the firewall what the draft says.
+func (a *Agent) closePort(ctx context.Context) error {
 	if a.cfg.Firewall == nil {
 		return nil
 	}
+	want := a.draft.want
 	if g := a.guarded; g == nil || g.ListenPort != want.ListenPort || !slices.Equal(g.Routes, want.Routes) {
 		if err := a.cfg.Firewall.Guard(ctx, want.ListenPort, want.Routes); err != nil {
 			return err
 		}
 		a.guarded = want
 	}
-	return a.cfg.Firewall.Apply(ctx, Openings(want.Openings, a.clockOffset()))
-}
-
-// Openings returns o in the times of a clock that is ahead of the control
-// plane's by offset. The firewall drops those that have ended.
-func Openings(o netmap.Openings, offset time.Duration) lease.Openings {
-	out := lease.Openings{Permanent: o.Permanent, Leases: make([]lease.Opening, len(o.Leases))}
-	for i, l := range o.Leases {
-		out.Leases[i] = lease.Opening{Source: l.Source, ExpiresAt: l.ExpiresAt.Add(offset)}
+	// The firewall goes by this server's clock, and drops what has ended.
+	offset := a.clockOffset()
+	o := lease.Openings{Permanent: a.draft.permanent, Leases: make([]lease.Opening, len(want.Openings.Leases))}
+	for i, l := range want.Openings.Leases {
+		o.Leases[i] = lease.Opening{Source: l.Source, ExpiresAt: l.ExpiresAt.Add(offset)}
 	}
-	return out
+	return a.cfg.Firewall.Apply(ctx, o)
 }
 
 // configure writes what differs on the interface.
-func (a *Agent) configure(ctx context.Context, want *netmap.Config, r *Report) error {
-	desired, missing := a.wanted(ctx, want)
-	if desired == nil {
-		return missing
+func (a *Agent) configure(ctx context.Context, r *Report) error {
+	desired := a.draft.desired
+	if desired.PrivateKey.IsZero() {
+		return fmt.Errorf("agent: sync: %w", ErrNoKey)
 	}
-	r.Peers = len(desired.Peers)
 	have, err := a.cfg.Interface.Device(ctx)
 	if err != nil {
 		return err
@@ -125,8 +130,11 @@ func (a *Agent) configure(ctx context.Context, want *netmap.Config, r *Report) e
 			return err
 		}
 	}
-	a.dropOldKeys(want.PublicKey)
-	return missing
+	a.dropOldKeys(a.draft.want.PublicKey)
+	if n := a.draft.pending; n > 0 {
+		return fmt.Errorf("agent: sync: the preshared keys of %d peers are not here yet", n)
+	}
+	return nil
 }
 
 // write applies c and remembers the endpoints in it.
@@ -144,7 +152,7 @@ func (a *Agent) write(ctx context.Context, c wgtypes.Config, r *Report) error {
 	if err != nil {
 		return err
 	}
-	r.Key, r.Port = c.PrivateKey != nil, c.ListenPort != nil
+	r.Key, r.Port = r.Key || c.PrivateKey != nil, r.Port || c.ListenPort != nil
 	for _, p := range c.Peers {
 		switch {
 		case p.Remove:

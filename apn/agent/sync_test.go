@@ -53,7 +53,8 @@ func TestRunFollows(t *testing.T) {
 		port, prefixes := s.fw.Guarded()
 		require.Equal(t, uint16(51820), port)
 		require.Equal(t, s.m.Routes, prefixes)
-		require.True(t, s.fw.Open(netip.MustParseAddr("203.0.113.1")))
+		require.True(t, s.fw.Open(endpointOf(1).Addr()), "peers reach the port from where they listen")
+		require.False(t, s.fw.Open(endpointOf(9).Addr()))
 
 		// One peer more is one write of one peer.
 		writes, peers := s.iface.Writes()
@@ -67,6 +68,8 @@ func TestRunFollows(t *testing.T) {
 		s.change(func(m *netmap.Map) { m.Peers = slices.Delete(m.Peers, 1, 2) })
 		synctest.Wait()
 		require.Len(t, device(t, s.iface).Peers, 3)
+		require.False(t, s.fw.Open(endpointOf(1).Addr()))
+		require.True(t, s.fw.Open(endpointOf(2).Addr()))
 
 		// An hour of nothing writes nothing.
 		before := s.writes()
@@ -323,7 +326,7 @@ func TestRoaming(t *testing.T) {
 		s.change(func(m *netmap.Map) { m.Peers[1].Endpoint = "203.0.115.1:51820" })
 		synctest.Wait()
 		require.Equal(t, "203.0.115.1:51820", device(t, s.iface).Peers[0].Endpoint.String())
-		require.Equal(t, before+1, s.writes())
+		require.Equal(t, before+2, s.writes(), "the peer, and from where it may send")
 		stop()
 	})
 }
@@ -361,6 +364,7 @@ func TestNamedEndpoints(t *testing.T) {
 			answer.Store(&step.answer)
 			time.Sleep(2 * time.Minute)
 			require.Equal(t, step.want, device(t, s.iface).Peers[0].Endpoint.String())
+			require.True(t, s.fw.Open(netip.MustParseAddrPort(step.want).Addr()))
 		}
 		stop()
 	})
@@ -604,7 +608,7 @@ func TestDir(t *testing.T) {
 		document := filepath.Join(path, "netmap.json")
 		good, err := os.ReadFile(document)
 		require.NoError(t, err)
-		for _, bad := range [][]byte{nil, good[:len(good)/2], []byte(strings.Replace(string(good), "203.0.112", "203.0.96", 1)), []byte(strings.Replace(string(good), `"revision":2`, `"revision":3`, 1))} {
+		for _, bad := range [][]byte{nil, good[:len(good)/2], []byte(strings.Replace(string(good), "203.0.113", "203.0.96", 1)), []byte(strings.Replace(string(good), `"revision":2`, `"revision":3`, 1))} {
 			require.NoError(t, os.WriteFile(document, bad, 0o600))
 			s.start()
 			_, err = s.a.Sync(t.Context())

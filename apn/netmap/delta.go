@@ -34,11 +34,12 @@ func (d *Delta) To() uint64 { return d.head.Revision }
 // Changes returns how many items the delta sets and removes.
 func (d *Delta) Changes() (set, removed int) { return len(d.set), len(d.del) }
 
-// Diff returns what leads from one document to a later one. If from is nil, not
-// earlier, or of another epoch, network or app, that is the whole of to.
+// Diff returns what leads from one document to a later one. If from is nil,
+// later, or of another epoch, network or app, that is the whole of to. From a
+// document to itself it is a delta of nothing, for use with [Delta.At].
 func Diff(from, to *Signed) *Delta {
 	d := &Delta{head: to.head, raw: to.raw, signature: to.signature}
-	if from == nil || from.head.Revision >= to.head.Revision || from.head.Epoch != to.head.Epoch || from.head.Network != to.head.Network || from.head.App != to.head.App {
+	if from == nil || from.head.Revision > to.head.Revision || from.head.Epoch != to.head.Epoch || from.head.Network != to.head.Network || from.head.App != to.head.App {
 		d.set = to.items
 		return d
 	}
