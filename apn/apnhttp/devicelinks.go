@@ -1,6 +1,8 @@
 package apnhttp
 
 import (
+	"fmt"
+	"math"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -103,11 +105,10 @@ func (c *call) listDeviceLinks() error {
 	if err != nil {
 		return err
 	}
-	out := list[deviceLink]{Items: make([]deviceLink, len(links))}
-	for i, l := range links {
-		out.Items[i] = deviceLinkOf(l)
+	newestFirst := func(l apn.DeviceLink) string {
+		return fmt.Sprintf("%016x%s", math.MaxInt64-l.CreatedAt.UnixNano(), l.ID)
 	}
-	return c.json(http.StatusOK, out)
+	return answerAll(c, links, newestFirst, deviceLinkOf)
 }
 
 func (c *call) removeDeviceLink() error {

@@ -127,7 +127,7 @@ func routes() []route {
 		{pattern: "GET " + toDev + "/qr.png", access: self, handle: (*call).qrPNG, query: "scale", flags: secret},
 		{pattern: "GET " + toDev + "/qr.svg", access: self, handle: (*call).qrSVG, query: "scale", flags: secret},
 		{pattern: "GET " + toDev + "/qr.txt", access: self, handle: (*call).qrText, query: "plain", flags: secret},
-		{pattern: "GET " + toDev + "/links", access: self, handle: (*call).listDeviceLinks},
+		{pattern: "GET " + toDev + "/links", access: self, handle: (*call).listDeviceLinks, query: paged},
 		{pattern: "POST " + toDev + "/links", access: self, handle: (*call).addDeviceLink, flags: changes},
 		{pattern: "DELETE " + toDev + "/links/{link}", access: self, handle: (*call).removeDeviceLink, flags: changes},
 	}

@@ -317,6 +317,23 @@ func (c *Client) QR(ctx context.Context, network, member, device, kind string) (
 	return c.file(ctx, nil, "networks", network, "members", member, "devices", device, "qr."+kind)
 }
 
+// DeviceLinks yields the one-time links to a device's config, newest first.
+func (c *Client) DeviceLinks(ctx context.Context, network, member, device string) iter.Seq2[DeviceLink, error] {
+	return list[DeviceLink](ctx, c, nil, "networks", network, "members", member, "devices", device, "links")
+}
+
+// AddDeviceLink makes a link that hands out a device's config once. Like a token
+// it is asked for once.
+func (c *Client) AddDeviceLink(ctx context.Context, network, member, device string, in NewDeviceLink) (l DeviceLink, err error) {
+	err = c.call(ctx, &request{method: post, path: path("networks", network, "members", member, "devices", device, "links"), in: in, out: &l})
+	return l, err
+}
+
+// RemoveDeviceLink takes a one-time link back.
+func (c *Client) RemoveDeviceLink(ctx context.Context, network, member, device, id string, opts *Options) error {
+	return c.remove(ctx, nil, opts, "networks", network, "members", member, "devices", device, "links", id)
+}
+
 // file reads a body as it is.
 func (c *Client) file(ctx context.Context, query url.Values, parts ...string) (text []byte, err error) {
 	err = c.call(ctx, &request{method: http.MethodGet, path: path(parts...), query: query, out: &text})

@@ -130,7 +130,39 @@ type Device struct {
 	HandedOut *HandOut     `json:"handed_out"` // nil: it has no config yet
 	Stale     bool         `json:"stale"`
 	Reasons   []Reason     `json:"reasons"` // why it is stale, worst first
+	Alarm     *Alarm       `json:"alarm"`   // nil: none about its present key
 	Revision  uint64       `json:"revision"`
+}
+
+// Alarm says that somebody tried a device's one-time link again, or guessed at
+// its passphrase.
+type Alarm struct {
+	Kind string    `json:"kind"` // "link_reused" or "link_guessed"
+	At   time.Time `json:"at"`
+	From string    `json:"from"`
+	Link string    `json:"link"` // its ID
+}
+
+// DeviceLink is a one-time link to a device's config.
+type DeviceLink struct {
+	ID         string    `json:"id"`
+	Member     string    `json:"member"`
+	Device     string    `json:"device"`
+	Format     string    `json:"format"`
+	By         string    `json:"by"`
+	CreatedAt  time.Time `json:"created_at"`
+	ExpiresAt  time.Time `json:"expires_at"`
+	UsedAt     time.Time `json:"used_at"` // zero: nobody used it
+	Passphrase bool      `json:"passphrase"`
+	Ended      string    `json:"ended"` // why it works no more; empty: it does
+	URL        string    `json:"url"`   // in the answer that made it
+}
+
+// NewDeviceLink is what a one-time link is made from.
+type NewDeviceLink struct {
+	Format     string `json:"format,omitempty"` // a format of files, "zip" or "qr"; empty: wg-quick
+	TTL        string `json:"ttl,omitempty"`    // empty: 10 minutes
+	Passphrase string `json:"passphrase,omitempty"`
 }
 
 // HandOut is the config that a device was last given.
