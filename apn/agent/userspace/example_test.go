@@ -25,7 +25,7 @@ func Example() {
 	laptopKey, _ := keys.GeneratePrivateKey()
 
 	server, err := userspace.New(&render.Config{
-		Interface: render.Interface{PrivateKey: serverKey, Addresses: []netip.Prefix{netip.MustParsePrefix("10.66.0.10/24")}, ListenPort: 51871},
+		Interface: render.Interface{PrivateKey: serverKey, Addresses: []netip.Prefix{netip.MustParsePrefix("10.66.0.10/24")}, ListenPort: 21871},
 		Peers:     []render.Peer{{PublicKey: laptopKey.PublicKey(), AllowedIPs: []netip.Prefix{netip.MustParsePrefix("10.66.0.200/32")}}},
 	}, nil)
 	if err != nil {
@@ -49,7 +49,7 @@ func Example() {
 		Interface: render.Interface{PrivateKey: laptopKey, Addresses: []netip.Prefix{netip.MustParsePrefix("10.66.0.200/24")}},
 		Peers: []render.Peer{{
 			PublicKey: serverKey.PublicKey(), AllowedIPs: []netip.Prefix{netip.MustParsePrefix("10.66.0.10/32")},
-			Endpoint: render.Endpoint{Host: "127.0.0.1", Port: 51871},
+			Endpoint: render.Endpoint{Host: "127.0.0.1", Port: 21871},
 		}},
 	}, names)
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -75,12 +76,20 @@ func (m *member) open(tb testing.TB, opts *userspace.Options) {
 	tb.Cleanup(func() { require.NoError(tb, m.net.Close()) })
 }
 
+var port atomic.Uint32
+
+// freePort returns one below those that the kernel gives to anybody.
 func freePort(tb testing.TB) uint16 {
 	tb.Helper()
-	c, err := net.ListenUDP("udp", nil)
-	require.NoError(tb, err)
-	defer func() { _ = c.Close() }()
-	return c.LocalAddr().(*net.UDPAddr).AddrPort().Port()
+	for range 1000 {
+		p := 22000 + uint16(port.Add(1)%5000)
+		if c, err := net.ListenUDP("udp", &net.UDPAddr{Port: int(p)}); err == nil {
+			_ = c.Close()
+			return p
+		}
+	}
+	tb.Fatal("no port is free")
+	return 0
 }
 
 // echo answers each connection with what it says.

@@ -47,7 +47,7 @@ func openKernel(o Options) (device, error) {
 	err := inside(o.Namespace, func() error {
 		l, err := netlink.LinkByName(o.Name)
 		if err != nil {
-			return err
+			return errors.Join(made, err)
 		}
 		if made != nil { // EEXIST
 			if l.Type() != "wireguard" || l.Attrs().Alias != alias {

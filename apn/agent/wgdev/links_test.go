@@ -5,6 +5,7 @@ package wgdev_test
 import (
 	"net"
 	"net/netip"
+	"os"
 	"os/exec"
 	"slices"
 	"testing"
@@ -192,6 +193,25 @@ func TestOthersRoutes(t *testing.T) {
 	require.Equal(t, want, b.look(t, name).routes, "the rest is there")
 	require.NoError(t, i.SetLinks(t.Context(), wgdev.Links{Addresses: prefixes("10.66.0.11/32")}))
 	require.Equal(t, []string{"10.9.0.0/16"}, b.look(t, name).routes, "theirs stays")
+}
+
+// TestNoIPv6 does what it can on a host without IPv6, and says what it cannot.
+func TestNoIPv6(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	b.do(func() {
+		if err := os.WriteFile("/proc/sys/net/ipv6/conf/default/disable_ipv6", []byte("1"), 0o600); err != nil {
+			t.Error(err)
+		}
+	})
+	name := uniqueName()
+	i := open(t, wgdev.Options{Name: name, Namespace: b.path})
+	err := i.SetLinks(t.Context(), wgdev.Links{Addresses: prefixes("fd00:66::11/128", "10.66.0.11/32"), Routes: prefixes("10.66.0.0/24")})
+	require.ErrorContains(t, err, "fd00:66::11/128")
+	require.NotErrorIs(t, err, wgdev.ErrPrivilege)
+	got := b.look(t, name)
+	require.Equal(t, []string{"10.66.0.11/32"}, got.addresses)
+	require.Equal(t, []string{"10.66.0.0/24"}, got.routes)
 }
 
 // TestTakenDown repairs what somebody did to the interface.

@@ -117,7 +117,7 @@ func reason(err error) error {
 	switch {
 	case errors.Is(err, unix.EEXIST), errors.Is(err, unix.EBUSY):
 		return fmt.Errorf("%w (%w)", ErrExists, err)
-	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
+	case errors.Is(err, unix.EPERM):
 		return fmt.Errorf("%w (%w)", ErrPrivilege, err)
 	case errors.Is(err, unix.ENODEV):
 		return fmt.Errorf("%w (%w)", ErrClosed, err)

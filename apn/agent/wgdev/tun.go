@@ -31,10 +31,12 @@ const noLinkLocal = 1 // IN6_ADDR_GEN_MODE_NONE of linux/if_link.h
 // openTUN makes the interface, up and with its MTU.
 func openTUN(o Options) (_ *tunDevice, err error) {
 	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC, 0)
-	if err != nil {
-		if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENXIO) {
-			err = ErrNoTUN
-		}
+	switch {
+	case errors.Is(err, unix.EACCES):
+		return nil, fmt.Errorf("%w (/dev/net/tun: %w)", ErrPrivilege, err)
+	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENODEV), errors.Is(err, unix.ENXIO):
+		return nil, ErrNoTUN
+	case err != nil:
 		return nil, err
 	}
 	name := o.Name
