@@ -19,7 +19,7 @@ const (
 	// belong to it, and spacing how long after a document the next one comes at
 	// the earliest. Together they bound what a busy network costs.
 	settle  = 10 * time.Millisecond
-	spacing = 90 * time.Millisecond
+	spacing = 50 * time.Millisecond
 	// pastDocuments is how many earlier documents of an app are kept to lead from
 	// to the newest. An agent that is further behind gets the whole.
 	pastDocuments = 8
@@ -60,12 +60,17 @@ func (a *Agent) netmap(ctx context.Context, have Held, wait time.Duration) (*Upd
 	defer docs.leave()
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
+	expired := timer.C
+	if have.Epoch == "" {
+		expired = nil
+	}
+	since := a.n.Rev() // that the agent joined may be as new as that
 	var base *document // what the agent has, once it is recognised
 	for {
 		if err := a.check(); err != nil {
 			return nil, err
 		}
-		doc, err := docs.current(ctx)
+		doc, at, soon, err := docs.current(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -76,6 +81,7 @@ func (a *Agent) netmap(ctx context.Context, have Held, wait time.Duration) (*Upd
 			base = docs.find(have)
 		}
 		switch newer := doc.signed.Revision() > have.Revision; {
+		case have.Epoch == "" && at < since:
 		case have.Epoch == "" || newer && base != nil:
 			return docs.lead(base, have.Revision, doc), nil
 		case newer:
@@ -83,7 +89,8 @@ func (a *Agent) netmap(ctx context.Context, have Held, wait time.Duration) (*Upd
 		}
 		select {
 		case <-doc.next:
-		case <-timer.C:
+		case <-soon:
+		case <-expired:
 			return nil, nil
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
@@ -105,11 +112,12 @@ type appDocuments struct {
 	app string
 
 	mu      sync.Mutex
-	doc     *document   // nil: none yet
-	past    []*document // of the same epoch, oldest first
-	shown   *state      // that doc was last compared with
-	mark    mark        // of shown
-	encoded int         // bodies, for tests
+	doc     *document     // nil: none yet
+	past    []*document   // of the same epoch, oldest first
+	shown   *state        // that doc was last compared with
+	mark    mark          // of shown
+	spaced  chan struct{} // closed once there may be another one
+	encoded int           // bodies, for tests
 	waiters int
 	stop    chan struct{} // ends the follower
 }
@@ -203,29 +211,21 @@ func (a *appDocuments) leave() {
 // follow draws up the next document after each change, until stop closes.
 func (a *appDocuments) follow(stop <-chan struct{}) {
 	ctx := a.n.ctl.waits
-	last, _ := a.newest()
 	for {
-		a.n.mu.Lock()
-		changed := a.n.changed
-		same := a.n.view() == last
-		a.n.mu.Unlock()
-		if same {
+		spaced, changed := a.upcoming()
+		for _, c := range []<-chan struct{}{changed, spaced} {
 			select {
-			case <-changed:
+			case <-c:
 			case <-stop:
 				return
 			case <-ctx.Done():
 				return
 			}
-			rest(ctx, settle, stop)
+			if c == changed {
+				rest(ctx, settle, stop)
+			}
 		}
-		_, before := a.newest()
-		_, err := a.current(ctx)
-		var doc *document
-		if last, doc = a.newest(); doc != before {
-			rest(ctx, spacing, stop)
-		}
-		switch {
+		switch _, _, _, err := a.current(ctx); {
 		case ctx.Err() != nil:
 			return
 		case errors.Is(err, ErrNotFound): // with its servers, so nobody waits for more
@@ -238,11 +238,27 @@ func (a *appDocuments) follow(stop <-chan struct{}) {
 	}
 }
 
-// newest returns the newest document and the state that it was compared with.
-func (a *appDocuments) newest() (*state, *document) {
+// upcoming returns what to wait for before another document: that it may come,
+// and that the state is another one.
+func (a *appDocuments) upcoming() (spaced, changed <-chan struct{}) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.shown, a.doc
+	a.n.mu.Lock()
+	defer a.n.mu.Unlock()
+	spaced, changed = a.spaced, a.n.changed
+	if a.doc == nil {
+		spaced = closed()
+	}
+	if a.doc == nil || a.shown != a.n.view() {
+		changed = closed()
+	}
+	return spaced, changed
+}
+
+func closed() <-chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
 }
 
 // close wakes whoever waits for a document of an app that is gone.
@@ -261,18 +277,27 @@ func (a *appDocuments) close() {
 	}
 }
 
-// current returns the document of the state that reads show.
-func (a *appDocuments) current(ctx context.Context) (*document, error) {
+// current returns the document of the state that reads show, or one that was
+// made a moment ago, and the revision up to which it is true. soon closes when
+// there may be another one; nil: this is it.
+func (a *appDocuments) current(ctx context.Context) (doc *document, at store.Rev, soon <-chan struct{}, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	s := a.n.view()
-	if a.doc != nil && a.shown == s {
-		return a.doc, nil
+	m := a.mark
+	if a.doc == nil || a.shown != s {
+		m = s.markOf(a.app)
 	}
-	m := s.markOf(a.app)
-	if a.doc != nil && m == a.mark {
+	if a.doc != nil && a.mark == m {
 		a.shown = s
-		return a.doc, nil
+		return a.doc, s.rev, nil, nil
+	}
+	if a.doc != nil {
+		select {
+		case <-a.spaced:
+		default:
+			return a.doc, a.shown.rev, a.spaced, nil
+		}
 	}
 	var before *netmap.Signed
 	if a.doc != nil {
@@ -280,14 +305,14 @@ func (a *appDocuments) current(ctx context.Context) (*document, error) {
 	}
 	signed, err := a.n.signMap(ctx, s, a.app, before)
 	if err != nil {
-		return nil, err
+		return nil, 0, nil, err
 	}
 	a.shown, a.mark = s, m
 	content := signed.Content()
 	if a.doc == nil || a.doc.content != content {
 		a.replace(&document{signed: signed, content: content, next: make(chan struct{}), bodies: map[lead]func() []byte{}})
 	}
-	return a.doc, nil
+	return a.doc, s.rev, nil, nil
 }
 
 // signMap draws up and signs the document of an app.
@@ -310,6 +335,9 @@ func (n *Network) signMap(ctx context.Context, s *state, app string, before *net
 func (a *appDocuments) replace(doc *document) {
 	old := a.doc
 	a.doc = doc
+	spaced := make(chan struct{})
+	a.spaced = spaced
+	time.AfterFunc(spacing, func() { close(spaced) })
 	if old == nil {
 		return
 	}
@@ -359,8 +387,8 @@ func (a *appDocuments) lead(base *document, from uint64, doc *document) *Update 
 				return doc.signed.Append(nil)
 			}
 			d := netmap.Diff(base.signed, doc.signed)
-			if from != base.signed.Revision() {
-				d = d.At(from)
+			if moved := d.At(from); moved != nil {
+				d = moved
 			}
 			return d.Append(nil)
 		}),

@@ -107,13 +107,24 @@ func (a *Agent) report(s netmap.Status) error {
 		r.Errors = append(r.Errors, plainText(text, maxStatusText))
 	}
 	for _, p := range s.Peers[:min(len(s.Peers), MaxStatusPeers)] {
-		if _, ok := view.rows.Get(p.ID); !ok || p.HandshakeAge < 0 || !shapes(p.ID) {
+		if !view.peer(p.ID) || p.HandshakeAge < 0 {
 			continue // gone meanwhile
 		}
 		r.Peers = append(r.Peers, PeerStatus{p.ID, now.Add(-p.HandshakeAge), p.Received, p.Sent})
 	}
 	a.n.statuses.add(a.n, preSrv+a.App+"/"+a.Server, r)
 	return nil
+}
+
+// peer reports whether there is a server or device of that ID.
+func (s *state) peer(id string) bool {
+	at, _ := s.rows.Get(id)
+	switch at.row.(type) {
+	case *srvRow, *devRow:
+		return true
+	default:
+		return false
+	}
 }
 
 // plainText cuts what a server says to what a page or a log may show.
@@ -203,14 +214,16 @@ func (n *Network) commitStatuses(ctx context.Context, waiting map[string]*status
 		if err != nil {
 			return err
 		}
+		before := map[string]*statusRow{}
 		for _, e := range page.Entries {
-			if old, err := decodeStatus(e); err == nil {
-				waiting[e.Key].follow(old)
+			if before[e.Key], err = decodeStatus(e); err != nil {
+				n.ctl.log.Warn("damaged status is replaced", "network", n.name, "row", e.Key)
 			}
 		}
 		var b store.Batch
 		for _, key := range part {
 			r := waiting[key]
+			r.follow(before[key])
 			r.stamp()
 			value, err := json.Marshal(r)
 			if err != nil {
@@ -232,9 +245,9 @@ func (n *Network) commitStatuses(ctx context.Context, waiting map[string]*status
 }
 
 // follow adds to r the peers that old told of and r does not: a report has only
-// those that shook hands since the one before.
+// those that shook hands since the one before. old may be nil.
 func (r *statusRow) follow(old *statusRow) {
-	if old.UID == r.UID {
+	if old != nil && old.UID == r.UID {
 		known := map[string]bool{}
 		for _, p := range r.Peers {
 			known[p.ID] = true
@@ -295,7 +308,7 @@ func (n *Network) ServerStatuses(ctx context.Context, app string, servers []stri
 	fail := func(err error) ([]ServerStatus, error) {
 		return nil, &Error{Op: "read status", Object: app, Err: storeError(err)}
 	}
-	doc, _ := n.documentsOf(app).current(ctx) // it may need a KEK that does not answer
+	doc, _, _, _ := n.documentsOf(app).current(ctx) // it may need a KEK that does not answer
 	page, err := n.ctl.store.Get(ctx, statusSpace(n.name), keys...)
 	if err != nil {
 		return fail(err)

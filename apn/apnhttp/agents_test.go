@@ -68,6 +68,7 @@ func (g *agent) redeem() {
 // its server does with it.
 func (g *agent) poll(headers ...string) *netmap.Config {
 	g.t.Helper()
+	headers = append(headers, "Prefer: wait=10")
 	d, err := netmap.ParseDelta(g.get("/v1/agent/netmap", headers...).is(200).body)
 	require.NoError(g.t, err)
 	next, err := g.have.Apply(d)
