@@ -69,7 +69,7 @@ type Agent struct {
 	sealed   *netmap.Sealed
 	secrets  *netmap.Secrets // of sealed, opened for want
 	memory   memory
-	applied  Report   // of the last sync that left nothing undone
+	applied  Report   // of the last sync that set port, links and peers
 	problems []string // of the last sync
 	trouble  string   // with the control plane
 

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"slices"
 
@@ -100,16 +101,18 @@ func (i *Identity) privateKey(pub keys.PublicKey) (keys.PrivateKey, bool) {
 }
 
 // String names the server, without any secret.
-func (i *Identity) String() string { return i.Network + "/" + i.App + "/" + i.Server }
+func (i Identity) String() string { return i.Network + "/" + i.App + "/" + i.Server }
 
-// GoString is String.
-func (i *Identity) GoString() string { return i.String() }
+// Format writes String for every verb.
+func (i Identity) Format(f fmt.State, _ rune) {
+	_, _ = io.WriteString(f, i.String()) // fmt drops the error, too
+}
 
 // LogValue is String.
-func (i *Identity) LogValue() slog.Value { return slog.StringValue(i.String()) }
+func (i Identity) LogValue() slog.Value { return slog.StringValue(i.String()) }
 
 // MarshalJSON refuses: only a [Dir] writes the secrets down.
-func (i *Identity) MarshalJSON() ([]byte, error) {
+func (i Identity) MarshalJSON() ([]byte, error) {
 	return nil, errors.New("agent: an identity is stored by Dir alone")
 }
 

@@ -57,9 +57,6 @@ func (a *Agent) Sync(ctx context.Context) (Report, error) {
 	r, err := a.sync(ctx)
 	a.mu.Lock()
 	a.problems = lines(err)
-	if err == nil {
-		a.applied = r
-	}
 	a.mu.Unlock()
 	return r, err
 }
@@ -86,6 +83,11 @@ func (a *Agent) sync(ctx context.Context) (Report, error) {
 			return r, err
 		}
 		peers = a.configure(ctx, &r)
+	}
+	if links == nil && peers == nil {
+		a.mu.Lock()
+		a.applied = r
+		a.mu.Unlock()
 	}
 	return r, errors.Join(links, peers, names, unknown)
 }

@@ -304,7 +304,7 @@ func TestSyncFailures(t *testing.T) {
 		st, err := s.a.Status(t.Context())
 		require.NoError(t, err)
 		require.Equal(t, []string{errDown.Error()}, st.Errors)
-		require.Equal(t, uint64(2), st.Revision, "of the last sync that left nothing undone")
+		require.Equal(t, uint64(2), st.Revision, "peers and port are as they should be")
 		stop()
 		require.NoError(t, s.a.Close(t.Context()))
 	})

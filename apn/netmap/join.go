@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/url"
 	"strings"
@@ -75,8 +76,10 @@ func ParseJoinToken(s string) (JoinToken, error) {
 // String hides the token: logs do not hold it.
 func (t JoinToken) String() string { return "(hidden)" }
 
-// GoString hides the token.
-func (t JoinToken) GoString() string { return "(hidden)" }
+// Format hides the token, whatever the verb.
+func (t JoinToken) Format(f fmt.State, _ rune) {
+	_, _ = io.WriteString(f, "(hidden)") // fmt drops the error, too
+}
 
 // LogValue hides the token.
 func (t JoinToken) LogValue() slog.Value { return slog.StringValue("(hidden)") }

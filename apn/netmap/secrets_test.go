@@ -88,7 +88,7 @@ func TestJoinToken(t *testing.T) {
 
 	raw, err := json.Marshal(want)
 	require.NoError(t, err)
-	for _, printed := range []string{fmt.Sprint(want), fmt.Sprintf("%v %+v %#v %s", want, want, want, want), want.LogValue().String(), string(raw)} {
+	for _, printed := range []string{fmt.Sprint(want), fmt.Sprintf("%v %+v %#v %s %d", want, want, &want, want, want), want.LogValue().String(), string(raw)} {
 		require.NotContains(t, printed, "once")
 		require.NotContains(t, printed, "example")
 	}
