@@ -1,9 +1,13 @@
 package apnhttp
 
 import (
+	"encoding/json"
+	"fmt"
 	"net/url"
+	"time"
 
 	"github.com/apnkit/apnkit/apn"
+	"github.com/apnkit/apnkit/keys"
 	"github.com/apnkit/apnkit/lease"
 	"github.com/apnkit/apnkit/render"
 )
@@ -13,7 +17,7 @@ func leaseNow() action {
 	return action{
 		do: "lease", api: "POST " + toApp + "/leases", title: "Lease Now", submit: "Lease Now", done: "The port is open. The lease is listed with the time that it has left.",
 		fields: []field{
-			{name: "member", label: "For", kind: choiceField, options: memberOptions, operators: true},
+			{name: "member", label: "For", kind: choiceField, options: leaserOptions, required: true, operators: true},
 			{name: "sources", label: "Addresses", kind: listField, more: true, hint: "Where you call from, an IPv4 and an IPv6 address if you have both. An IPv6 address stands for its /64.", example: "203.0.113.9 2001:db8::9"},
 			{name: "duration", label: "Time", kind: choiceField, more: true, options: func(*call) []option {
 				return []option{{"", "24 hours"}, {"1h", "1 hour"}, {"4h", "4 hours"}, {"8h", "8 hours"}}
@@ -64,7 +68,8 @@ func appActions() []action {
 // sourceView is the address that Lease Now opens the port for.
 type sourceView struct {
 	Address string // empty: it cannot be told
-	Family  string
+	Family  string // "IPv4" or "IPv6"
+	Other   string // the other of the two
 	Prefix  string // what is opened, if that is more than the address
 	Reason  string // why it cannot be told, or not be used
 }
@@ -73,7 +78,10 @@ func (c *call) source() sourceView {
 	if c.fromErr != nil {
 		return sourceView{Reason: c.fromErr.Error()}
 	}
-	v := sourceView{Address: c.from.String(), Family: family(c.from)}
+	v := sourceView{Address: c.from.String(), Family: family(c.from), Other: "IPv4"}
+	if v.Family == v.Other {
+		v.Other = "IPv6"
+	}
 	p, err := lease.SourcePrefix(c.from, &lease.SourceOptions{AllowPrivate: true, AllowLoopback: true})
 	if err != nil {
 		return sourceView{Reason: err.Error()}
@@ -105,6 +113,59 @@ func (c *call) leaseRows(app string) ([]leaseRow, error) {
 	return rows, nil
 }
 
+// serverRow is a server and how it is, as its agent says.
+type serverRow struct {
+	apn.Server
+	Status apn.ServerStatus
+	Badge  string // good, warn, bad or empty
+	State  string
+	Shook  string // when the last handshake was
+}
+
+// silentAfter is how long an agent may say nothing: it reports every minute.
+const silentAfter = 3 * time.Minute
+
+// serverRows tells how servers are. Those without an agent only are.
+func (c *call) serverRows(app string, servers []apn.Server) ([]serverRow, error) {
+	names := make([]string, len(servers))
+	for i, s := range servers {
+		names[i] = s.Name
+	}
+	statuses, err := c.net.ServerStatuses(c.ctx(), app, names)
+	if err != nil {
+		return nil, err
+	}
+	rows := make([]serverRow, len(servers))
+	for i, s := range servers {
+		rows[i] = serverRow{Server: s, Status: statuses[i]}
+		rows[i].judge(c.h.now())
+	}
+	return rows, nil
+}
+
+func (r *serverRow) judge(now time.Time) {
+	s := r.Status
+	switch silent := now.Sub(s.SeenAt); {
+	case s.JoinedAt.IsZero():
+		r.State = "no agent"
+		return
+	case s.SeenAt.IsZero():
+		r.Badge, r.State = "warn", "has not reported yet"
+	case silent > silentAfter:
+		r.Badge, r.State = "bad", "silent for "+span(silent)
+	case len(s.Errors) > 0:
+		r.Badge, r.State = "bad", "in trouble"
+	case s.Wanted != 0 && s.Applied != s.Wanted:
+		r.Badge, r.State = "warn", fmt.Sprintf("behind: %d of %d", s.Applied, s.Wanted)
+	default:
+		r.Badge, r.State = "good", "up to date"
+	}
+	r.Shook = "never"
+	if !s.LastHandshake.IsZero() {
+		r.Shook = span(now.Sub(s.LastHandshake)) + " ago"
+	}
+}
+
 // reachRow is another app, and whether its servers are reached.
 type reachRow struct {
 	Name   string
@@ -122,11 +183,12 @@ func (c *call) appPage() error {
 		App       apn.App
 		Role      string
 		Info      apn.NetworkInfo
-		Servers   []apn.Server
+		Servers   []serverRow
 		First     bool
 		Next      string
 		Source    sourceView
 		MayLease  bool
+		Nobody    bool // to lease for
 		Leases    []leaseRow
 		MayRules  bool
 		Rules     []apn.Rule
@@ -142,14 +204,18 @@ func (c *call) appPage() error {
 	if !c.who.Operator {
 		data.Role = c.role().String()
 	}
-	var more bool
-	if data.Servers, more, err = c.net.Servers(a.Name, &apn.ListOptions{After: c.query.Get("after"), Limit: pageSize}); err != nil {
+	servers, more, err := c.net.Servers(a.Name, &apn.ListOptions{After: c.query.Get("after"), Limit: pageSize})
+	if err != nil {
+		return err
+	}
+	if data.Servers, err = c.serverRows(a.Name, servers); err != nil {
 		return err
 	}
 	if more {
-		data.Next = data.Servers[len(data.Servers)-1].Name
+		data.Next = servers[len(servers)-1].Name
 	}
 	if data.MayLease {
+		data.Nobody = c.who.Operator && len(leaserOptions(c)) == 0
 		if data.Leases, err = c.leaseRows(a.Name); err != nil {
 			return err
 		}
@@ -186,6 +252,11 @@ func serverActions() []action {
 			answer: (*call).passOn, repeat: true,
 		},
 		{
+			do: "join", api: "POST " + toSrv + "/join", title: "Run the agent", submit: "Make a join token",
+			intro:  "The agent keeps the server as it should be by itself: peers, leases, names. A join token works once, for an hour.",
+			answer: (*call).showJoin, repeat: true,
+		},
+		{
 			do: "rotate-server", api: "POST " + toSrv + "/rotate", title: "New key pair", submit: "Rotate key", done: "Server {server} has a new key pair.",
 			intro: "Every other peer learns the new public key.", ask: "Give {server} a new key pair?", danger: true, plan: always,
 		},
@@ -210,19 +281,38 @@ func formatOptions(*call) []option {
 	}
 }
 
+// showJoin draws the page with the join token that was made. It is nowhere else.
+func (c *call) showJoin(out *buffer, err error) error {
+	if err != nil {
+		return c.refused(c.route.page.action("join"), err)
+	}
+	var made joinToken
+	if err := json.Unmarshal(out.Bytes(), &made); err != nil {
+		return err
+	}
+	c.token = made.Token
+	return c.route.page.draw(c)
+}
+
 func (c *call) serverPage() error {
 	app := c.r.PathValue("app")
 	s, err := c.net.Server(app, c.r.PathValue("server"))
 	if err != nil {
 		return err
 	}
+	rows, err := c.serverRows(app, []apn.Server{s})
+	if err != nil {
+		return err
+	}
 	return c.show("server", struct {
 		frame
-		Server apn.Server
+		Server serverRow
+		Self   bool // it keeps its own key
 		Update *formView
+		Token  string // to join, just made
 	}{
 		c.frame(s.Name, link{Label: c.net.Name(), Path: c.at("networks", c.net.Name())}, link{Label: app, Path: c.at("networks", c.net.Name(), "apps", app)}),
-		s, c.form("update-server", "endpoint", endpointText(s.Endpoint)),
+		rows[0], s.Custody == keys.Self, c.form("update-server", "endpoint", endpointText(s.Endpoint)), c.token,
 	})
 }
 

@@ -1,6 +1,7 @@
 package apnhttp
 
 import (
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -53,25 +54,36 @@ func why(k dnszone.Collision) string {
 	}
 }
 
+// auditPage shows what was done, newest first.
 func (c *call) auditPage() error {
-	var after uint64
-	if s := c.query.Get("after"); s != "" {
+	q := apn.AuditQuery{
+		Actor: c.query.Get("actor"), Action: c.query.Get("action"), Object: c.query.Get("object"), Limit: pageSize,
+	}
+	if s := c.query.Get("before"); s != "" {
 		var err error
-		if after, err = strconv.ParseUint(s, 10, 64); err != nil {
-			return malformed("after", "must be the number of an event")
+		if q.Before, err = strconv.ParseUint(s, 10, 64); err != nil {
+			return malformed("before", "must be the number of an event")
 		}
 	}
-	events, more, err := c.net.Audit(c.ctx(), after, pageSize)
+	events, next, err := c.net.SearchAudit(c.ctx(), q)
 	if err != nil {
 		return err
 	}
 	data := struct {
 		frame
+		Query  apn.AuditQuery
 		Events []apn.Event
+		Any    bool // no filter
+		First  string
 		Next   string
-	}{frame: c.frame("Audit"), Events: events}
-	if more {
-		data.Next = strconv.FormatUint(events[len(events)-1].N, 10)
+	}{frame: c.frame("Audit"), Query: q, Events: events, Any: q.Actor+q.Action+q.Object == ""}
+	page := url.Values{"actor": {q.Actor}, "action": {q.Action}, "object": {q.Object}}
+	if q.Before > 0 {
+		data.First = c.here() + "?" + page.Encode()
+	}
+	if next > 0 {
+		page.Set("before", strconv.FormatUint(next, 10))
+		data.Next = c.here() + "?" + page.Encode()
 	}
 	return c.show("audit", data)
 }
@@ -94,7 +106,10 @@ func tokensActions() []action {
 			},
 			answer: (*call).showToken, repeat: true,
 		},
-		{do: "remove-token", api: "DELETE /v1/tokens/{token}", title: "Remove", submit: "Remove", done: "The token opens nothing any more.", danger: true},
+		{
+			do: "remove-token", api: "DELETE /v1/tokens/{token}", title: "Remove", submit: "Remove", done: "The token opens nothing any more.",
+			intro: "Whoever uses it is signed out at once.", ask: "Remove the token?", danger: true, plan: always,
+		},
 	}
 }
 

@@ -18,7 +18,7 @@ func pages() []page {
 		{path: member, access: self, draw: (*call).memberPage, actions: memberActions()},
 		{path: member + "/devices/{device}", access: self, draw: (*call).devicePage, actions: deviceActions()},
 		{path: net + "/names", access: operator, draw: (*call).namesPage},
-		{path: net + "/audit", access: operator, query: "after", draw: (*call).auditPage},
+		{path: net + "/audit", access: operator, query: "before actor action object", draw: (*call).auditPage},
 		{path: net + "/keys", access: operator, draw: (*call).keysPage},
 	}
 }

@@ -13,11 +13,15 @@ import (
 	"github.com/apnkit/apnkit/render"
 )
 
-func memberOptions(c *call) []option {
+// leaserOptions are the people whom the port of the app may be opened for.
+func leaserOptions(c *call) []option {
+	app := c.r.PathValue("app")
+	list := []option{}
 	members, _ := c.net.Members(&apn.ListOptions{Limit: maxLimit})
-	list := make([]option, len(members))
-	for i, m := range members {
-		list[i] = option{m.Name, m.Name}
+	for _, m := range members {
+		if m.Roles[app] >= apn.Developer {
+			list = append(list, option{m.Name, m.Name})
+		}
 	}
 	return list
 }
@@ -138,7 +142,7 @@ func memberActions() []action {
 }
 
 func ttlOptions(*call) []option {
-	return []option{{"2160h", "90 days"}, {"24h", "1 day"}, {"168h", "7 days"}, {"8760h", "1 year"}, {"", "No end"}}
+	return []option{{"2160h", "90 days"}, {"24h", "1 day"}, {"168h", "7 days"}, {"8760h", "1 year"}, {"0s", "No end"}}
 }
 
 // losesAccess reports whether a form takes a role away that somebody has.
@@ -298,9 +302,11 @@ func (c *call) devicePage() error {
 	if err != nil {
 		return err
 	}
-	owner := link{Label: member, Path: c.at("networks", c.net.Name(), "people", member)}
-	if member == c.who.Member {
-		owner.Label = "My devices"
+	crumbs := []link{{Label: c.net.Name(), Path: c.at("networks", c.net.Name())}}
+	owner := link{Label: "My devices", Path: c.at("networks", c.net.Name(), "people", member)}
+	if member != c.who.Member {
+		crumbs = append(crumbs, link{Label: "People", Path: c.at("networks", c.net.Name(), "people")})
+		owner.Label = member
 	}
 	data := struct {
 		frame
@@ -313,7 +319,7 @@ func (c *call) devicePage() error {
 		Own      bool
 		Revealed bool
 	}{
-		frame: c.frame(d.Name, link{Label: c.net.Name(), Path: c.at("networks", c.net.Name())}, owner), Device: deviceRowOf(d, maxReasons),
+		frame: c.frame(d.Name, append(crumbs, owner)...), Device: deviceRowOf(d, maxReasons),
 		Limit: render.MaxQRServers, TooMany: d.Servers > render.MaxQRServers, QR: c.image,
 		Own: d.Custody == keys.Self, Revealed: d.Custody == keys.Once && d.HandedOut != nil && d.HandedOut.KeyGen == d.KeyGen,
 	}

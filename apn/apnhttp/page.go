@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -61,24 +62,27 @@ func templateFuncs() template.FuncMap {
 			if n == 1 {
 				return "1 " + one
 			}
-			return fmt.Sprintf("%s %s", thousands(n), many)
+			return thousands(n) + " " + many
 		},
 		"number": thousands,
+		"bytes":  size,
 		"iso":    func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 		"day":    func(t time.Time) string { return t.UTC().Format("2 Jan 2006") },
 		"minute": func(t time.Time) string { return t.UTC().Format("2 Jan 2006 15:04 UTC") },
-		"span":   span,
-		"family": family,
-		"first":  first[string], "beyond": beyond[string],
+		"upper":  upper,
+		"why":    why,
+		"peer": func(id string) string { // without what kind it is
+			_, rest, _ := strings.Cut(id, "/")
+			return rest
+		},
+		"first": first[string], "beyond": beyond[string],
 		"firstLines": first[planChange], "beyondLines": beyond[planChange],
-		"why":   why,
-		"upper": upper,
 	}
 }
 
 // thousands writes 1234567 as "1,234,567".
 func thousands(n int) string {
-	s := fmt.Sprint(n)
+	s := strconv.Itoa(n)
 	for i := len(s) - 3; i > 0; i -= 3 {
 		s = s[:i] + "," + s[i:]
 	}
@@ -98,6 +102,19 @@ func span(d time.Duration) string {
 	default:
 		return fmt.Sprintf("%d s", int(d/time.Second))
 	}
+}
+
+// size writes a number of bytes.
+func size(n uint64) string {
+	units := []string{"B", "kB", "MB", "GB", "TB", "PB", "EB"}
+	f, i := float64(n), 0
+	for f >= 999.5 && i < len(units)-1 {
+		f, i = f/1000, i+1
+	}
+	if i == 0 || f >= 100 {
+		return fmt.Sprintf("%.0f %s", f, units[i])
+	}
+	return fmt.Sprintf("%.1f %s", f, units[i])
 }
 
 func family(a netip.Addr) string {
@@ -181,7 +198,7 @@ func (c *call) frame(title string, crumbs ...link) frame {
 	}
 	for i, l := range f.Nav {
 		here := c.here()
-		f.Nav[i].Here = here == l.Path || i > 0 && strings.HasPrefix(here, l.Path+"/")
+		f.Nav[i].Here = here == l.Path || strings.HasPrefix(here, l.Path+"/") && (i > 0 || strings.HasPrefix(here, l.Path+"/apps/"))
 	}
 	return f
 }
