@@ -310,11 +310,15 @@ func (c *Client) DeviceConfigs(ctx context.Context, network, member, device stri
 	return c.file(ctx, nil, "networks", network, "members", member, "devices", device, "configs.zip")
 }
 
-// QR returns the config of a device as a QR code: "png", "svg" or "txt", which
-// is for terminals. Over the limit of servers it is a [*Problem] that names the
-// file instead.
+// QR returns the config of a device as a QR code: "png", "svg", "txt", which is
+// for terminals, or "plain", which is text without colour codes. Over the limit
+// of servers it is a [*Problem] that names the file instead.
 func (c *Client) QR(ctx context.Context, network, member, device, kind string) ([]byte, error) {
-	return c.file(ctx, nil, "networks", network, "members", member, "devices", device, "qr."+kind)
+	var q url.Values
+	if kind == "plain" {
+		kind, q = "txt", url.Values{"plain": {"true"}}
+	}
+	return c.file(ctx, q, "networks", network, "members", member, "devices", device, "qr."+kind)
 }
 
 // DeviceLinks yields the one-time links to a device's config, newest first.

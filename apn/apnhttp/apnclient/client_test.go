@@ -86,6 +86,7 @@ func TestEveryRoute(t *testing.T) {
 	me, err := c.Whoami(ctx)
 	require.NoError(t, err)
 	require.True(t, me.Operator)
+	require.True(t, me.Address.IsLoopback())
 	token, err := c.AddToken(ctx, apnclient.NewToken{Name: "ci", TTL: "1h"})
 	require.NoError(t, err)
 	require.NotEmpty(t, token.Secret)
@@ -155,7 +156,7 @@ func TestEveryRoute(t *testing.T) {
 	conf, err = c.DeviceConfig(ctx, "acme", "ada", "laptop", "")
 	require.NoError(t, err)
 	require.Contains(t, string(conf), "[Peer]")
-	for _, kind := range []string{"png", "svg", "txt"} {
+	for _, kind := range []string{"png", "svg", "txt", "plain"} {
 		code, err := c.QR(ctx, "acme", "ada", "laptop", kind)
 		require.NoError(t, err)
 		require.NotEmpty(t, code)

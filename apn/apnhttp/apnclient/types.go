@@ -83,7 +83,7 @@ type Agent struct {
 	AppliedRevision uint64    `json:"applied_revision"`
 	WantedRevision  uint64    `json:"wanted_revision"`
 	ClockOffset     float64   `json:"clock_offset_seconds"`
-	LastHandshake   time.Time `json:"last_handshake"`
+	LastHandshake   time.Time `json:"last_handshake,omitzero"`
 	PeersUp         int       `json:"peers_up"`
 	Errors          []string  `json:"errors"`
 }
@@ -129,8 +129,8 @@ type Device struct {
 	Servers   int          `json:"servers"`
 	HandedOut *HandOut     `json:"handed_out"` // nil: it has no config yet
 	Stale     bool         `json:"stale"`
-	Reasons   []Reason     `json:"reasons"` // why it is stale, worst first
-	Alarm     *Alarm       `json:"alarm"`   // nil: none about its present key
+	Reasons   []Reason     `json:"reasons"`         // why it is stale, worst first
+	Alarm     *Alarm       `json:"alarm,omitempty"` // nil: none about its present key
 	Revision  uint64       `json:"revision"`
 }
 
@@ -149,13 +149,13 @@ type DeviceLink struct {
 	Member     string    `json:"member"`
 	Device     string    `json:"device"`
 	Format     string    `json:"format"`
-	By         string    `json:"by"`
+	By         string    `json:"by,omitempty"`
 	CreatedAt  time.Time `json:"created_at"`
 	ExpiresAt  time.Time `json:"expires_at"`
-	UsedAt     time.Time `json:"used_at"` // zero: nobody used it
+	UsedAt     time.Time `json:"used_at,omitzero"` // zero: nobody used it
 	Passphrase bool      `json:"passphrase"`
-	Ended      string    `json:"ended"` // why it works no more; empty: it does
-	URL        string    `json:"url"`   // in the answer that made it
+	Ended      string    `json:"ended,omitempty"` // why it works no more; empty: it does
+	URL        string    `json:"url,omitempty"`   // in the answer that made it
 }
 
 // NewDeviceLink is what a one-time link is made from.
@@ -177,7 +177,7 @@ type HandOut struct {
 // Reason is why a config is stale.
 type Reason struct {
 	Kind   string `json:"kind"` // "server_added"
-	Object string `json:"object"`
+	Object string `json:"object,omitempty"`
 }
 
 // NewDevice asks for a device. Zero fields let the network choose.
@@ -244,11 +244,11 @@ type Event struct {
 type Token struct {
 	ID        string    `json:"id"`
 	Name      string    `json:"name"`
-	Network   string    `json:"network"`
-	Member    string    `json:"member"`
+	Network   string    `json:"network,omitempty"`
+	Member    string    `json:"member,omitempty"`
 	CreatedAt time.Time `json:"created_at"`
-	ExpiresAt time.Time `json:"expires_at"`
-	Secret    string    `json:"secret"`
+	ExpiresAt time.Time `json:"expires_at,omitzero"`
+	Secret    string    `json:"secret,omitempty"`
 }
 
 // NewToken asks for a token: an operator's without Network and Member.
@@ -261,10 +261,11 @@ type NewToken struct {
 
 // Identity is who a token is.
 type Identity struct {
-	Name     string `json:"name"`
-	Operator bool   `json:"operator"`
-	Network  string `json:"network"`
-	Member   string `json:"member"`
+	Name     string     `json:"name"`
+	Operator bool       `json:"operator"`
+	Network  string     `json:"network,omitempty"`
+	Member   string     `json:"member,omitempty"`
+	Address  netip.Addr `json:"address,omitzero"` // that a lease without sources is for; zero if it cannot be told
 }
 
 // Inventory is a set of apps and servers that a network takes in one go.
@@ -304,6 +305,6 @@ type Plan struct {
 // PlanChange is an object that comes, goes or changes.
 type PlanChange struct {
 	Object string `json:"object"`
-	Before string `json:"before"`
-	After  string `json:"after"`
+	Before string `json:"before,omitempty"`
+	After  string `json:"after,omitempty"`
 }
