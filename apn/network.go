@@ -32,6 +32,7 @@ type Network struct {
 	docs     documents
 	peers    serverPeers
 	statuses statuses
+	radar    radar
 
 	mu      sync.Mutex
 	queue   []*command

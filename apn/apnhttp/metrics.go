@@ -64,6 +64,7 @@ func (c *call) writeMetrics() error {
 	for i := range c.h.routes {
 		c.h.metrics.byRoute[&c.h.routes[i]].write(&b, c.h.routes[i].labels())
 	}
+	c.h.writeStale(&b)
 	return c.send(http.StatusOK, "text/plain; version=0.0.4; charset=utf-8", []byte(b.String()))
 }
 

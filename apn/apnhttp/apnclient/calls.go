@@ -284,6 +284,12 @@ func (c *Client) Device(ctx context.Context, network, member, device string) (De
 	return get[Device](ctx, c, "networks", network, "members", member, "devices", device)
 }
 
+// StaleDevices yields the devices of a network that hold a config that is out of
+// date.
+func (c *Client) StaleDevices(ctx context.Context, network string) iter.Seq2[Device, error] {
+	return list[Device](ctx, c, nil, "networks", network, "stale")
+}
+
 // AddDevice adds a device.
 func (c *Client) AddDevice(ctx context.Context, network, member string, in NewDevice, opts *Options) (Device, error) {
 	return change[Device](ctx, c, post, in, opts, "networks", network, "members", member, "devices")

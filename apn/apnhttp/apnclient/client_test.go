@@ -175,6 +175,7 @@ func TestEveryRoute(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, device.Stale)
 	require.Equal(t, "key_rotated", device.Reasons[0].Kind)
+	require.Equal(t, []apnclient.Device{device}, all(t, c.StaleDevices(ctx, "acme")))
 	state, err := c.CheckConfig(ctx, "acme", device.PublicKey, device.HandedOut.Fingerprint)
 	require.NoError(t, err)
 	require.NotEqual(t, "current", state.State)
