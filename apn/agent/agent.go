@@ -59,8 +59,9 @@ type Agent struct {
 	log *slog.Logger
 	now func() time.Time
 
-	dirty chan struct{} // something to sync
-	moved chan struct{} // something to report
+	dirty     chan struct{} // something to sync
+	moved     chan struct{} // something to report
+	unsettled chan struct{} // something to settle
 
 	mu       sync.Mutex // guards what follows
 	identity Identity
@@ -71,7 +72,8 @@ type Agent struct {
 	memory   memory
 	applied  Report   // of the last sync that set port, links and peers
 	problems []string // of the last sync
-	trouble  string   // with the control plane
+	trouble  string   // with following the control plane
+	lacking  string   // what it does not give
 
 	syncing sync.Mutex // one sync at a time; guards what follows
 	draft   draft
@@ -106,7 +108,7 @@ func New(c Config) (*Agent, error) {
 	}
 	a := &Agent{
 		cfg: c, log: c.Logger, now: c.Now, identity: *c.Identity,
-		dirty: make(chan struct{}, 1), moved: make(chan struct{}, 1),
+		dirty: make(chan struct{}, 1), moved: make(chan struct{}, 1), unsettled: make(chan struct{}, 1),
 		hosts: map[string]netip.AddrPort{}, wrote: Endpoints{},
 	}
 	a.identity.PrivateKeys = slices.Clone(a.identity.PrivateKeys)

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
+	"strings"
 	"sync"
 	"time"
 
@@ -25,6 +26,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	if a.cfg.Source != nil {
 		wg.Go(func() { a.follow(ctx) })
+		wg.Go(func() { a.keepSettled(ctx) })
 		wg.Go(func() { a.tellRegularly(ctx) })
 	}
 	a.keep(ctx)
@@ -63,14 +65,11 @@ func (a *Agent) follow(ctx context.Context) {
 	var p pause
 	whole := false // ask for everything
 	for ctx.Err() == nil {
-		err := a.settle(ctx)
-		if err == nil {
-			err = a.poll(ctx, whole)
-		}
+		err := a.poll(ctx, whole)
 		if ctx.Err() != nil {
 			return
 		}
-		a.setTrouble(err)
+		a.note(&a.trouble, err)
 		if err == nil {
 			p, whole = pause{}, false
 			continue
@@ -114,16 +113,37 @@ func (a *Agent) poll(ctx context.Context, whole bool) error {
 	}
 	a.settleKey(ctx)
 	nudge(a.dirty)
+	nudge(a.unsettled)
+	a.saveDocument()
 	return nil
 }
 
-func (a *Agent) setTrouble(err error) {
+// keepSettled gets what documents ask for besides themselves. They go on coming
+// while that fails.
+func (a *Agent) keepSettled(ctx context.Context) {
+	var p pause
+	for ctx.Err() == nil {
+		err := a.settle(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		a.note(&a.lacking, err)
+		if err == nil {
+			p = pause{}
+			a.sleep(ctx, longestPause, a.unsettled, nil)
+			continue
+		}
+		wait := p.next()
+		a.log.Warn("control plane does not give all that the document asks for", "error", err, "retry", wait)
+		a.sleep(ctx, wait, a.unsettled, nil)
+	}
+}
+
+// note remembers an error for status reports.
+func (a *Agent) note(where *string, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.trouble = ""
-	if err != nil {
-		a.trouble = err.Error()
-	}
+	*where = strings.Join(lines(err), "; ")
 }
 
 // tellRegularly reports every now and then, and soon after something changed.

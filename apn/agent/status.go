@@ -23,8 +23,10 @@ func (a *Agent) Status(ctx context.Context) (netmap.Status, error) {
 	want := a.want
 	s.Epoch, s.Revision = a.applied.Epoch, a.applied.Revision
 	s.Errors = slices.Clone(a.problems)
-	if a.trouble != "" {
-		s.Errors = append(s.Errors, a.trouble)
+	for _, text := range []string{a.trouble, a.lacking} {
+		if text != "" {
+			s.Errors = append(s.Errors, text)
+		}
 	}
 	a.mu.Unlock()
 	if want == nil {

@@ -456,6 +456,18 @@ func TestPresharedKeys(t *testing.T) {
 		secrets(2, map[keys.PublicKey]keys.PresharedKey{pubOf(1): pskOf(11), pubOf(2): pskOf(12), pubOf(3): pskOf(13)})
 		time.Sleep(3 * time.Minute)
 		require.Equal(t, pskOf(13).Reveal()[:], psk(3))
+
+		// Documents go on coming while the control plane has no secrets to give.
+		s.source.SetSecrets(nil)
+		s.change(func(m *netmap.Map) { m.Peers = append(m.Peers, mapPeer(4)) })
+		time.Sleep(10 * time.Minute)
+		require.Len(t, device(t, s.iface).Peers, 3)
+		s.change(func(m *netmap.Map) { m.Peers = slices.Delete(m.Peers, 3, 4) })
+		synctest.Wait()
+		require.Nil(t, psk(3), "who goes, goes at once")
+		st, err := s.a.Status(t.Context())
+		require.NoError(t, err)
+		require.Contains(t, strings.Join(st.Errors, "\n"), "fetch secrets: there are none")
 		stop()
 	})
 }

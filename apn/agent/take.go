@@ -55,12 +55,21 @@ func (a *Agent) take(d *netmap.Delta) error {
 	}
 	a.signed, a.want = next, want
 	a.openSecrets()
-	if a.cfg.Dir != nil {
-		if err := a.cfg.Dir.save(netmapFile, next.Append(nil)); err != nil {
-			a.log.Error("document is applied but not saved", "error", err)
-		}
-	}
 	return nil
+}
+
+// saveDocument saves the last document. Nothing waits for the disk: a document
+// that is lost comes again.
+func (a *Agent) saveDocument() {
+	if a.cfg.Dir == nil {
+		return
+	}
+	a.mu.Lock()
+	s := a.signed
+	a.mu.Unlock()
+	if err := a.cfg.Dir.save(netmapFile, s.Append(nil)); err != nil {
+		a.log.Error("document is applied but not saved", "error", err)
+	}
 }
 
 // remember saves what the agent learnt besides documents.
@@ -73,18 +82,20 @@ func (a *Agent) remember() {
 	}
 }
 
-// openSecrets opens what is sealed to the server. Secrets that do not open, or
-// not any more, stay what they were: those of keys that did not change are good.
+// openSecrets opens what is sealed to the server. If it does not open, the
+// secrets stay what they were: those of keys that did not change are good.
 func (a *Agent) openSecrets() {
 	if a.sealed == nil || a.want == nil {
 		return
 	}
-	s, err := a.sealed.Open(a.identity.SealKey, netmap.Sealing{
-		Network: a.identity.Network, Server: a.identity.PeerID(), Epoch: a.want.Epoch, KeyGen: a.want.KeyGen,
-	})
-	if err == nil {
+	if s, err := a.sealed.Open(a.identity.SealKey, a.sealing()); err == nil {
 		a.secrets = s
 	}
+}
+
+// sealing is what secrets have to be sealed for.
+func (a *Agent) sealing() netmap.Sealing {
+	return netmap.Sealing{Network: a.identity.Network, Server: a.identity.PeerID(), Epoch: a.want.Epoch, KeyGen: a.want.KeyGen}
 }
 
 // privateKey returns the private half of the key that want names.
@@ -146,7 +157,7 @@ func (a *Agent) settleKey(ctx context.Context) {
 	if !have {
 		ctx, cancel := context.WithTimeout(ctx, keyPatience)
 		defer cancel()
-		_ = a.settle(ctx) // follow tries again, and tells
+		_ = a.fetchSecrets(ctx) // keepSettled tries again, and tells
 	}
 }
 
@@ -160,14 +171,19 @@ func (a *Agent) fetchSecrets(ctx context.Context) error {
 	if sealed == nil {
 		return fmt.Errorf("agent: fetch secrets: there are none: %w", ErrNoKey)
 	}
-	a.sealed = sealed
-	a.openSecrets()
-	if a.lacksSecrets() {
-		return fmt.Errorf("agent: fetch secrets: not those of the document: %w", ErrNoKey)
+	s, err := sealed.Open(a.identity.SealKey, a.sealing())
+	if err != nil {
+		return err
 	}
+	a.sealed, a.secrets = sealed, s
 	nudge(a.dirty)
 	if a.cfg.Dir != nil {
-		return a.cfg.Dir.saveJSON(secretsFile, sealed)
+		if err := a.cfg.Dir.saveJSON(secretsFile, sealed); err != nil {
+			a.log.Error("secrets are applied but not saved", "error", err)
+		}
+	}
+	if a.lacksSecrets() {
+		return fmt.Errorf("agent: fetch secrets: not all of the document's: %w", ErrNoKey)
 	}
 	return nil
 }
