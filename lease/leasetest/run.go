@@ -60,10 +60,10 @@ func newKit(r reporter, b Bench) *kit {
 }
 
 const (
-	early    = 400 * time.Millisecond // before which nobody is shut out
 	late     = 100 * time.Millisecond // after which nobody gets in
 	patience = 2 * time.Second        // a busy host loses some datagrams
 	attempts = 4                      // of those who should not get in
+	streak   = 8                      // of datagrams that a busy host does not lose
 )
 
 // apply makes the leases and rules all there is.
@@ -122,19 +122,19 @@ func (k *kit) out(list ...netip.Addr) {
 
 // ends knocks until a is shut out for good, which has to be at the given time.
 func (k *kit) ends(a netip.Addr, at time.Time) {
-	last := k.Now() // time that a got in
-	for {
+	for misses := 0; ; {
 		before := k.Now()
-		in := k.Knock(a)
-		switch {
+		switch in := k.Knock(a); {
 		case in && before.After(at.Add(late)):
 			k.Fatalf("%v gets in %v after the end", a, before.Sub(at))
 		case in:
-			last = before
-		case last.Before(at.Add(-early)) && before.After(at):
-			k.Fatalf("%v is shut out %v before the end", a, at.Sub(last))
+			misses = 0
 		case before.After(at.Add(late)):
 			return
+		case k.Now().Before(at):
+			if misses++; misses == streak {
+				k.Fatalf("%v is shut out %v before the end", a, at.Sub(before))
+			}
 		}
 	}
 }

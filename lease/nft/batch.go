@@ -19,7 +19,7 @@ type batch struct {
 	*nftables.Conn
 	opts *Options
 	now  time.Time
-	errs error
+	err  error // the first
 }
 
 // The sets of the table, and their IDs within a transaction.
@@ -53,8 +53,8 @@ const chunk = 1000
 
 func (b *batch) elements(set uint32, write func(*nftables.Set, []nftables.SetElement) error, list []nftables.SetElement) {
 	for part := range slices.Chunk(list, chunk) {
-		if err := write(b.set(set), part); err != nil && b.errs == nil {
-			b.errs = err
+		if err := write(b.set(set), part); err != nil && b.err == nil {
+			b.err = err
 		}
 	}
 }
@@ -66,8 +66,8 @@ func (b *batch) replace(o lease.Openings) {
 	b.DelTable(table)
 	b.AddTable(table)
 	for id := uint32(lease4); id <= net6; id++ {
-		if err := b.AddSet(b.set(id), nil); err != nil && b.errs == nil {
-			b.errs = err
+		if err := b.AddSet(b.set(id), nil); err != nil && b.err == nil {
+			b.err = err
 		}
 	}
 	b.rules()
@@ -152,8 +152,8 @@ func ranges(list []netip.Prefix) []netipx.IPRange {
 }
 
 func (b *batch) flush() error {
-	if b.errs != nil {
-		return b.errs
+	if b.err != nil {
+		return b.err
 	}
 	if err := b.Flush(); err != nil {
 		return fmt.Errorf("write: %w", err)

@@ -54,7 +54,7 @@ func TestBootFile(t *testing.T) {
 	file, err := nft.BootFile(guarded())
 	require.NoError(t, err)
 	if *update {
-		require.NoError(t, os.WriteFile("testdata/boot.nft", file, 0o600))
+		require.NoError(t, os.WriteFile("testdata/boot.nft", file, 0o644))
 	}
 	want, err := os.ReadFile("testdata/boot.nft")
 	require.NoError(t, err)

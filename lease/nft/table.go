@@ -27,8 +27,8 @@ type Table struct {
 	// gen. Zero: not known.
 	have lease.Openings
 	gen  uint32
-	// The leases of have were written when the wall clock said wall, and
-	// since then the monotonic clock has run for time.Since(mono).
+	// The leases of have were written when the clock on the wall said wall, and
+	// the monotonic clock mono.
 	wall, mono time.Time
 }
 
@@ -93,6 +93,7 @@ func (t *Table) Remove(ctx context.Context) error {
 	err := t.transact(ctx, func(l *link) error {
 		l.AddTable(t.opts.table()) // so that there is one
 		l.DelTable(t.opts.table())
+		t.gen = 0
 		return l.Flush()
 	})
 	return failed("remove", err)
@@ -113,13 +114,14 @@ func (t *Table) apply(ctx context.Context, o lease.Openings, opts Options) error
 	if err != nil {
 		return err
 	}
-	return t.transact(ctx, func(l *link) error {
+	changed := false // not replaced
+	write := func(l *link) error {
 		gen, err := l.generation()
 		if err != nil {
 			return err
 		}
 		if t.gen != 0 && t.gen != gen {
-			t.opts.Logger.WarnContext(ctx, "somebody else changed the ruleset: installing the table again")
+			t.opts.Logger.InfoContext(ctx, "somebody else changed the ruleset: installing the table again")
 		}
 		p := newPlan(t.have, want, now)
 		known := t.gen == gen && gen != 0 && opts.equal(&t.opts) && !t.drifted(now)
@@ -127,11 +129,11 @@ func (t *Table) apply(ctx context.Context, o lease.Openings, opts Options) error
 			return nil
 		}
 		b := &batch{Conn: l.Conn, opts: &opts, now: now}
-		if known && p.small(len(want.Leases)) {
+		if changed = known && p.small(len(want.Leases)); changed {
 			b.change(&p, want.Permanent)
 		} else {
 			b.replace(want)
-			t.wall, t.mono = now, time.Now()
+			t.wall, t.mono = now.Round(0), time.Now()
 		}
 		t.gen = 0 // until it is certain
 		if err := b.flush(); err != nil {
@@ -143,7 +145,12 @@ func (t *Table) apply(ctx context.Context, o lease.Openings, opts Options) error
 			t.gen = after
 		}
 		return nil
-	})
+	}
+	err = t.transact(ctx, write)
+	if err != nil && changed { // the table may have gone in between
+		err = t.transact(ctx, write)
+	}
+	return err
 }
 
 // drifted reports whether the clock has gone another way than the kernel's
@@ -163,7 +170,7 @@ func failed(verb string, err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
+	case errors.Is(err, unix.EPERM):
 		err = fmt.Errorf("%w (%w)", ErrPrivilege, err)
 	case errors.Is(err, unix.EPROTONOSUPPORT), errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.EAFNOSUPPORT):
 		err = fmt.Errorf("%w (%w)", ErrUnsupported, err)
