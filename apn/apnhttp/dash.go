@@ -64,7 +64,8 @@ const (
 	numberField fieldKind = "number"
 	checkField  fieldKind = "checkbox"
 	choiceField fieldKind = "select"
-	boolField   fieldKind = "bool" // a choice of true and false
+	boolField   fieldKind = "bool"     // a choice of true and false
+	secretField fieldKind = "password" // not shown again
 	hiddenField fieldKind = "hidden"
 )
 
@@ -145,7 +146,7 @@ func (c *call) act() error {
 // refused draws the page again, with the form as it was sent and what is wrong.
 func (c *call) refused(a *action, err error) error {
 	p := c.problemOf(err)
-	if p.Status == http.StatusUnauthorized || p.Status >= http.StatusInternalServerError {
+	if p.Status == http.StatusUnauthorized || p.Status == http.StatusForbidden || p.Status >= http.StatusInternalServerError {
 		return err
 	}
 	c.failed = &sent{do: a.do, values: c.r.PostForm, problem: p}
@@ -392,7 +393,9 @@ func (c *call) form(do string, values ...string) *formView {
 		}
 		delete(given, f.name)
 		if failed != nil {
-			view.Value = failed.values.Get(f.name)
+			if f.kind != secretField {
+				view.Value = failed.values.Get(f.name)
+			}
 			if view.Error = failed.problem.about(f.name); view.Error != "" {
 				v.Problem = "Nothing was changed. Please look at what is marked."
 				v.MoreOpen = v.MoreOpen || f.more

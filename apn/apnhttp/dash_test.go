@@ -127,6 +127,16 @@ func (b *browser) find(test string) (list []*html.Node) {
 	return list
 }
 
+// all returns the elements of a kind.
+func (b *browser) all(kind string) (list []*html.Node) {
+	for n := range b.doc.Descendants() {
+		if n.Type == html.ElementNode && n.Data == kind {
+			list = append(list, n)
+		}
+	}
+	return list
+}
+
 // says returns the text of the element with a data-test attribute, empty if
 // there is none.
 func (b *browser) says(test string) string {

@@ -121,6 +121,8 @@ func networkActions() []action {
 	}
 }
 
+const staleShown = 5 // on the page of a network
+
 // appRow is an app as the network's page lists it.
 type appRow struct {
 	apn.App
@@ -132,19 +134,21 @@ type appRow struct {
 func (c *call) networkPage() error {
 	data := struct {
 		frame
-		Info      apn.NetworkInfo
-		Operator  bool
-		Policy    string
-		Apps      []appRow
-		Next      string
-		Links     []apn.Link
-		Picture   template.HTML
-		Settings  *formView
-		Member    *apn.Member
-		Devices   []deviceRow
-		Source    sourceView
-		FirstApp  string
-		FirstName string // of a member
+		Info                  apn.NetworkInfo
+		Operator              bool
+		Policy                string
+		Apps                  []appRow
+		Next                  string
+		Links                 []apn.Link
+		Picture               template.HTML
+		Settings              *formView
+		Member                *apn.Member
+		Devices               []deviceRow
+		Stale                 []deviceRow
+		StaleCount, MoreStale int
+		Source                sourceView
+		FirstApp              string
+		FirstName             string // of a member
 	}{frame: c.frame(c.net.Name()), Info: c.net.Info(), Operator: c.who.Operator, Policy: policyText(c.net.Info().Links), Source: c.source()}
 	apps := c.memberApps()
 	if c.who.Operator {
@@ -155,6 +159,12 @@ func (c *call) networkPage() error {
 		}
 		data.Links = c.net.Links()
 		data.Picture = c.picture()
+		stale, _ := c.net.StaleDevices(&apn.ListOptions{Limit: staleShown})
+		for _, d := range stale {
+			data.Stale = append(data.Stale, deviceRowOf(d, 3))
+		}
+		data.StaleCount = c.net.StaleCount()
+		data.MoreStale = data.StaleCount - len(stale)
 		data.Settings = c.form("update-network", "links", policyText(data.Info.Links), "keepalive", durationText(data.Info.Keepalive), "preshared_keys", checked(data.Info.PresharedKeys))
 		if members, _ := c.net.Members(&apn.ListOptions{Limit: 1}); len(members) > 0 {
 			data.FirstName = members[0].Name

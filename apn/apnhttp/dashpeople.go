@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 
 	"github.com/apnkit/apnkit/apn"
 	"github.com/apnkit/apnkit/keys"
@@ -61,6 +62,7 @@ type memberRow struct {
 	apn.Member
 	Shown     []roleRow
 	MoreRoles int
+	Stale     int // of the devices
 }
 
 type roleRow struct {
@@ -85,10 +87,16 @@ func (c *call) peoplePage() error {
 		Next    string
 	}{frame: c.frame("People"), First: !c.query.Has("after")}
 	members, more := c.net.Members(&apn.ListOptions{After: c.query.Get("after"), Limit: pageSize})
+	stale := c.net.StaleIDs()
 	for _, m := range members {
 		roles := roleRows(m)
 		n := min(len(roles), maxRoles)
-		data.Members = append(data.Members, memberRow{Member: m, Shown: roles[:n], MoreRoles: len(roles) - n})
+		row := memberRow{Member: m, Shown: roles[:n], MoreRoles: len(roles) - n}
+		first, _ := slices.BinarySearch(stale, m.Name+"/")
+		for first+row.Stale < len(stale) && strings.HasPrefix(stale[first+row.Stale], m.Name+"/") {
+			row.Stale++
+		}
+		data.Members = append(data.Members, row)
 	}
 	if more {
 		data.Next = members[len(members)-1].Name
@@ -262,6 +270,21 @@ func deviceActions() []action {
 		{do: "zip", api: "GET " + toDev + "/configs.zip", title: "One tunnel per app", submit: "Download zip", answer: (*call).passOn},
 		{do: "qr", api: "GET " + toDev + "/qr.svg", title: "QR code", submit: "Show QR code", answer: (*call).showQR},
 		{
+			do: "link", api: "POST " + toDev + "/links", title: "One-time link", submit: "Make a link",
+			intro: "For a device that is not at hand: whoever opens the link gets the config, once. A second try raises an alarm here.",
+			fields: []field{
+				{name: "format", label: "It leads to", kind: choiceField, options: func(*call) []option {
+					return []option{{render.Quick.String(), "The file"}, {linkQR, "The QR code"}, {linkZip, "A zip with one tunnel per app"}}
+				}},
+				{name: "ttl", label: "Valid for", kind: choiceField, options: func(*call) []option {
+					return []option{{"10m", "10 minutes"}, {"1h", "1 hour"}, {"24h", "1 day"}}
+				}},
+				{name: "passphrase", label: "Passphrase", kind: secretField, more: true, hint: "Tell it over another channel than the link. Five wrong ones end the link."},
+			},
+			answer: (*call).showLink, repeat: true,
+		},
+		{do: "remove-link", api: "DELETE " + toDev + "/links/{link}", title: "Take back", submit: "Take back", done: "The link leads nowhere any more.", danger: true},
+		{
 			do: "rotate-device", api: "POST " + toDev + "/rotate", title: "New key pair", submit: "Rotate key", done: "{device} has a new key pair. Download its new file.",
 			intro: "For a device that was lost for a while, or a file that somebody else has seen: the old file stops working.",
 			ask:   "Give {device} a new key pair?", danger: true, plan: always,
@@ -274,6 +297,20 @@ func deviceActions() []action {
 			},
 		},
 	}
+}
+
+// showLink draws the page with the one-time link that was made. It is nowhere
+// else.
+func (c *call) showLink(out *buffer, err error) error {
+	if err != nil {
+		return c.refused(c.route.page.action("link"), err)
+	}
+	var made deviceLink
+	if err := json.Unmarshal(out.Bytes(), &made); err != nil {
+		return err
+	}
+	c.token = made.URL
+	return c.route.page.draw(c)
 }
 
 // passOn answers with the file that a route of the API made.
@@ -318,10 +355,15 @@ func (c *call) devicePage() error {
 		NoQR     string
 		Own      bool
 		Revealed bool
+		Links    []apn.DeviceLink
+		Link     string // just made
 	}{
 		frame: c.frame(d.Name, append(crumbs, owner)...), Device: deviceRowOf(d, maxReasons),
-		Limit: render.MaxQRServers, TooMany: d.Servers > render.MaxQRServers, QR: c.image,
+		Limit: render.MaxQRServers, TooMany: d.Servers > render.MaxQRServers, QR: c.image, Link: c.token,
 		Own: d.Custody == keys.Self, Revealed: d.Custody == keys.Once && d.HandedOut != nil && d.HandedOut.KeyGen == d.KeyGen,
+	}
+	if data.Links, err = c.net.DeviceLinks(member, d.Name); err != nil {
+		return err
 	}
 	if c.failed != nil && c.failed.do == "qr" {
 		data.NoQR = upper(c.failed.problem.Detail)

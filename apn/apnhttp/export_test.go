@@ -18,3 +18,25 @@ func Routes() []Route {
 	}
 	return out
 }
+
+// Action is what tests see of a form of the dashboard.
+type Action struct {
+	Page, Do, API string // Page and API are patterns
+	Asks          bool   // it shows a plan first
+	Fields        []string
+}
+
+// Actions returns all forms of the dashboard.
+func Actions() []Action {
+	var out []Action
+	for _, p := range pages() {
+		for _, a := range p.actions {
+			view := Action{Page: p.path, Do: a.do, API: a.api, Asks: a.plan != nil}
+			for _, f := range a.fields {
+				view.Fields = append(view.Fields, f.name)
+			}
+			out = append(out, view)
+		}
+	}
+	return out
+}

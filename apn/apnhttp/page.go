@@ -243,7 +243,7 @@ func (c *call) signInPage(status int, note string) error {
 	f := c.frame("Sign in")
 	f.Note = note
 	next := c.r.PostForm.Get("next")
-	if next == "" && c.r.Method == http.MethodGet {
+	if c.route.page != nil {
 		next = c.here()
 	}
 	return c.writePage(status, "sign-in", struct {
