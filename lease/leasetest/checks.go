@@ -74,7 +74,7 @@ func checks() []check {
 		}},
 		{"DoesNotLengthen", func(k *kit) {
 			l := k.lease(at(ada), 1200*time.Millisecond)
-			for k.Now().Before(l.ExpiresAt.Add(-200*time.Millisecond)) {
+			for k.Now().Before(l.ExpiresAt.Add(-200 * time.Millisecond)) {
 				k.apply(l)
 				k.in(at(ada))
 			}

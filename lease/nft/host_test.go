@@ -272,6 +272,110 @@ func TestSpoofing(t *testing.T) {
 	require.True(t, reaches(from["neighbour6"], service[false], patience))
 }
 
+// TestForward has a gateway with devices on one side and a LAN on the other. A
+// bridge stands for the tunnel.
+func TestForward(t *testing.T) {
+	t.Parallel()
+	gateway, ada, bob, lan := newBed(t), newBed(t), newBed(t), newBed(t)
+	gateway.do(func() {
+		if err := netlink.LinkAdd(&netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "apn0"}}); err != nil {
+			t.Error(err)
+		}
+	})
+	gateway.wire(t, "port1", ada, "10.66.0.11/24")
+	gateway.wire(t, "port2", bob, "10.66.0.12/24")
+	gateway.wire(t, "eth0", lan, "192.168.1.2/24")
+	gateway.do(func() {
+		gateway.up(t, "apn0", "10.66.0.1/24")
+		gateway.up(t, "eth0", "192.168.1.1/24")
+		for _, port := range []string{"port1", "port2"} {
+			bridge, err := netlink.LinkByName("apn0")
+			if err == nil {
+				err = netlink.LinkSetMasterByIndex(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: port}}, bridge.Attrs().Index)
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	gateway.sysctl(t, "net/ipv4/ip_forward", "1")
+	for b, route := range map[*bed][2]string{ada: {"10.66.0.12/32", "10.66.0.1"}, bob: {"192.168.1.0/24", "10.66.0.1"}, lan: {"10.66.0.0/24", "192.168.1.1"}} {
+		b.route(t, route[0], route[1])
+	}
+	ada.route(t, "192.168.1.0/24", "10.66.0.1")
+
+	service, client := lan.listen(t, "192.168.1.2:5432"), lan.listen(t, "192.168.1.2:0")
+	device, neighbour := ada.listen(t, "10.66.0.11:0"), bob.listen(t, "10.66.0.12:7")
+	i := 0
+	reaches := func(from, to *net.UDPConn) bool {
+		for end := time.Now().Add(5 * time.Second); time.Now().Before(end); i++ {
+			if hears(t, from, to, fmt.Sprint(i)) {
+				return true
+			}
+		}
+		return false
+	}
+	fresh := func() *net.UDPConn { return ada.listen(t, "10.66.0.11:0") } // a flow that nobody knows yet
+	require.True(t, reaches(fresh(), service), "a gateway forwards everywhere")
+
+	o := nft.Options{Port: port, Interface: "apn0", Namespace: gateway.fd}
+	table, err := nft.Open(t.Context(), o)
+	require.NoError(t, err)
+	require.True(t, reaches(fresh(), service), "the host's own business")
+	require.NoError(t, table.Forward(t.Context(), true))
+	stray := fresh()
+	for i := range 4 {
+		require.False(t, hears(t, stray, service, fmt.Sprint("stray ", i)))
+	}
+	state, err := table.State(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, nft.State{Installed: true, Strays: 4}, state)
+	require.True(t, reaches(device, neighbour), "back into the tunnel")
+	require.True(t, reaches(client, device), "into the tunnel is the host's business")
+	require.True(t, reaches(device, client), "an answer")
+
+	gateway.nft(t, `table ip nat { chain in { type nat hook prerouting priority -100; iifname "apn0" udp dport 8080 dnat to 192.168.1.2:5432; }
+	}`)
+	published := gateway.listen(t, "10.66.0.1:8080") // does not get it
+	sender, buf := fresh(), make([]byte, 100)
+	require.Eventually(t, func() bool {
+		send(t, sender, published, "published")
+		_ = service.SetReadDeadline(time.Now().Add(20 * time.Millisecond))
+		n, _ := service.Read(buf)
+		return string(buf[:n]) == "published"
+	}, 5*time.Second, time.Millisecond)
+
+	o.Inside = []string{"eth0"}
+	inside, err := nft.Open(t.Context(), o)
+	require.NoError(t, err)
+	require.NoError(t, inside.Forward(t.Context(), true))
+	require.True(t, reaches(fresh(), service), "a network inside")
+	require.NoError(t, inside.Forward(t.Context(), false))
+	require.NoError(t, table.Forward(t.Context(), true))
+	require.NoError(t, table.Forward(t.Context(), false))
+	require.True(t, reaches(fresh(), service), "off again")
+}
+
+// wire connects the namespace with eth0 of another one.
+func (b *bed) wire(tb testing.TB, name string, peer *bed, addr string) {
+	tb.Helper()
+	b.do(func() {
+		err := netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: name}, PeerName: "eth0", PeerNamespace: netlink.NsFd(peer.fd)})
+		if err != nil {
+			tb.Error(err)
+		}
+		b.up(tb, name)
+	})
+	peer.do(func() { peer.up(tb, "eth0", addr) })
+}
+
+func (b *bed) route(tb testing.TB, to, via string) {
+	tb.Helper()
+	var err error
+	b.do(func() { err = netlink.RouteAdd(&netlink.Route{Dst: address(to).IPNet, Gw: net.ParseIP(via)}) })
+	require.NoError(tb, err)
+}
+
 func (b *bed) sysctl(tb testing.TB, name, value string) {
 	tb.Helper()
 	var err error

@@ -46,6 +46,8 @@ type Options struct {
 	Logger *slog.Logger
 	// Now is the clock that the times of leases refer to. Nil means time.Now.
 	Now func() time.Time
+
+	confine bool // see Table.Forward
 }
 
 // check fills in defaults, and copies what the caller could change.
@@ -81,7 +83,7 @@ func (o *Options) check() error {
 
 // equal reports whether o and p ask for the same rules, of one table.
 func (o *Options) equal(p *Options) bool {
-	return o.Port == p.Port && slices.Equal(o.Protected, p.Protected)
+	return o.Port == p.Port && slices.Equal(o.Protected, p.Protected) && o.confine == p.confine
 }
 
 // guards reports whether there is something to guard against spoofing.

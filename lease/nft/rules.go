@@ -18,6 +18,7 @@ const (
 	chainOutput = "output"
 	chainAnswer = "answer"
 	chainSpoof  = "antispoof"
+	chainStray  = "forward"
 )
 
 // Offsets in the IP headers (RFC 791, RFC 8200) and in that of UDP.
@@ -35,6 +36,9 @@ func (b *batch) rules() {
 	b.gate(chainOutput, nftables.ChainHookOutput, sourcePort, chainAnswer, destination4, destination6)
 	if b.opts.guards() {
 		b.antispoof()
+	}
+	if b.opts.Interface != "" && b.opts.confine {
+		b.confine()
 	}
 }
 
@@ -69,6 +73,20 @@ func (b *batch) antispoof() {
 	}
 	b.rule(c, address4(destination4, net4), drop())
 	b.rule(c, address6(destination6, net6), drop())
+}
+
+// confine keeps what comes out of the tunnel away from the host's other
+// networks.
+func (b *batch) confine() {
+	c := b.hooked(chainStray, nftables.ChainHookForward, priority)
+	tunnel := from(b.opts.Interface)
+	b.rule(c, tunnel, named(expr.MetaKeyOIFNAME, b.opts.Interface), accept())
+	for _, name := range b.opts.Inside {
+		b.rule(c, tunnel, named(expr.MetaKeyOIFNAME, name), accept())
+	}
+	b.rule(c, tunnel, tracked(expr.CtKeySTATE, expr.CtStateBitESTABLISHED|expr.CtStateBitRELATED), accept())
+	b.rule(c, tunnel, tracked(expr.CtKeySTATUS, destinationNAT), accept())
+	b.rule(c, tunnel, drop())
 }
 
 func (b *batch) chain(name string) *nftables.Chain {
@@ -127,15 +145,25 @@ func lookup(set uint32) expr.Any {
 	return &expr.Lookup{SourceRegister: 1, SetID: set, SetName: setName(set)}
 }
 
-// from matches packets that came in through an interface. A final "*" matches
-// any rest.
-func from(name string) match {
+func from(name string) match { return named(expr.MetaKeyIIFNAME, name) }
+
+// named matches packets by the name of an interface. A final "*" matches any
+// rest.
+func named(key expr.MetaKey, name string) match {
 	data := []byte(strings.TrimSuffix(name, "*"))
 	if !strings.HasSuffix(name, "*") {
 		data = append(data, make([]byte, unix.IFNAMSIZ-len(data))...)
 	}
+	return match{&expr.Meta{Key: key, Register: 1}, &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: data}}
+}
+
+const destinationNAT = 1 << 5 // IPS_DST_NAT of linux/netfilter/nf_conntrack_common.h
+
+// tracked matches packets whose flow has one of the bits.
+func tracked(key expr.CtKey, bits uint32) match {
 	return match{
-		&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: 1},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: data},
+		&expr.Ct{Key: key, Register: 1},
+		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: binary.NativeEndian.AppendUint32(nil, bits), Xor: make([]byte, 4)},
+		&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: make([]byte, 4)},
 	}
 }

@@ -27,6 +27,7 @@ type State struct {
 	Knocks    uint64 // packets to our port that no opening let in
 	Answers   uint64 // packets from our port that no opening let out
 	Spoofed   uint64 // packets with addresses of the private network, from elsewhere
+	Strays    uint64 // packets out of the tunnel on their way to another network
 }
 
 // State reads the state of the table. It takes the same time however many
@@ -38,12 +39,12 @@ func (t *Table) State(ctx context.Context) (State, error) {
 	}
 	defer func() { _ = c.CloseLasting() }()
 	s := State{Installed: true}
-	for name, sum := range map[string]*uint64{chainKnock: &s.Knocks, chainAnswer: &s.Answers, chainSpoof: &s.Spoofed} {
+	for name, sum := range map[string]*uint64{chainKnock: &s.Knocks, chainAnswer: &s.Answers, chainSpoof: &s.Spoofed, chainStray: &s.Strays} {
 		rules, err := c.GetRules(opts.table(), &nftables.Chain{Name: name})
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return State{}, failed("state", err)
 		}
-		if len(rules) == 0 && name != chainSpoof { // there may be nothing to guard
+		if len(rules) == 0 && (name == chainKnock || name == chainAnswer) {
 			return State{}, nil
 		}
 		for _, r := range rules {

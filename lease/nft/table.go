@@ -72,14 +72,28 @@ func (t *Table) Guard(ctx context.Context, port uint16, protected []netip.Prefix
 	defer t.mu.Unlock()
 	o := t.opts
 	o.Port, o.Protected = port, protected
-	if err := o.check(); err != nil {
-		return failed("guard", err)
-	}
-	if o.equal(&t.opts) {
-		return nil
+	return failed("guard", t.reconfigure(ctx, o))
+}
+
+// Forward says whether the host passes packets of the private network on. If it
+// does, those that came in through the Interface may leave through it again, or
+// through one of those Inside, but reach no other network that the host happens
+// to have a route to. Answers, and what the host itself has redirected (DNAT),
+// pass everywhere. It keeps the openings, and does nothing if nothing changes.
+func (t *Table) Forward(ctx context.Context, on bool) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	o := t.opts
+	o.confine = on
+	return failed("forward", t.reconfigure(ctx, o))
+}
+
+func (t *Table) reconfigure(ctx context.Context, o Options) error {
+	if err := o.check(); err != nil || o.equal(&t.opts) {
+		return err
 	}
 	if err := t.apply(ctx, t.have, o); err != nil {
-		return failed("guard", err)
+		return err
 	}
 	t.opts = o
 	return nil
