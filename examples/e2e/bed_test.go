@@ -84,6 +84,7 @@ func newBed(t *testing.T) *bed {
 	secret := b.admin.post(t, "/v1/tokens", `{"name":"ada","network":"acme","member":"ada"}`).text("secret")
 	b.ada = b.control.client(b.laptop, secret)
 	b.config = b.laptop.download(t, b.ada, "ada")
+	b.laptop.echo(t)
 	b.stranger.download(t, b.admin, "bob")
 	return b
 }

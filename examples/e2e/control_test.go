@@ -50,7 +50,7 @@ func newControl(t *testing.T, h *host) *control {
 func (c *control) begin(t *testing.T) {
 	t.Helper()
 	c.process = c.start(t, "", program("server"), "-addr", c.wire.String()+":8066", "-url", c.url, "-data", filepath.Join(c.dir, "data"),
-		"-tls-cert", filepath.Join(c.dir, "cert.pem"), "-tls-key", filepath.Join(c.dir, "key.pem"), "-v")
+		"-tls-cert", filepath.Join(c.dir, "cert.pem"), "-tls-key", filepath.Join(c.dir, "key.pem"))
 	c.says(t, "listening on (.+)")
 }
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/apnkit/apnkit/keys"
 )
@@ -56,11 +57,13 @@ func (b *bed) lease(t *testing.T) {
 }
 
 // leaseNow is "Lease Now", for the address that the laptop's request comes from.
-func (b *bed) leaseNow(t *testing.T, app string, d time.Duration) (id string) {
+func (b *bed) leaseNow(t *testing.T, app string, d time.Duration) (id string, ends time.Time) {
 	t.Helper()
 	l := b.ada.post(t, acme+"/apps/"+app+"/leases", `{"duration":"`+d.String()+`"}`).items()[0]
 	require.Equal(t, b.nat.wire.String()+"/32", l.text("source"))
-	return l.text("id")
+	ends, err := time.Parse(time.RFC3339Nano, l.text("expires_at"))
+	require.NoError(t, err)
+	return l.text("id"), ends
 }
 
 // others has a stranger, who is a peer without a lease, and a neighbour, who
@@ -85,14 +88,59 @@ func (b *bed) revoked(t *testing.T) {
 	t.Helper()
 	web := b.servers[0]
 	f := b.laptop.flow(t, web.addr, 2*time.Millisecond)
-	eventually(t, "laptop reaches web-1", func() bool { _, n := f.lastBack(); return n > 10 })
-	id := b.leaseNow(t, "shop", time.Hour)
+	f.flows(t)
+	id, _ := b.leaseNow(t, "shop", time.Hour)
 	b.ada.call(t, http.MethodDelete, acme+"/apps/shop/leases/"+id, "")
 	done := time.Now()
 	time.Sleep(silence)
 	last, _ := f.lastBack()
 	t.Logf("silent %v after the answer", last.Sub(done).Round(100*time.Microsecond))
 	require.Less(t, last.Sub(done), 100*time.Millisecond)
+}
+
+// ends has a lease end on a server that works and on one whose agent was
+// killed, while packets go both ways.
+func (b *bed) ends(t *testing.T) {
+	t.Helper()
+	web, db := b.servers[0], b.servers[1]
+	wire := b.nat.tap(t)
+	_, ends := b.leaseNow(t, "shop", 3*time.Second)
+	web.opens(t, b.nat.wire)
+	db.opens(t, b.nat.wire)
+	db.agent.signal(unix.SIGKILL)
+	kernel := db.start(t, role+"=keep", "/proc/self/exe", "/var/lib/apn-agent")
+	kernel.says(t, "up")
+	b.laptop.fresh(t)
+	laptop := b.config.Interface.Addresses[0].Addr()
+	for _, s := range []*server{web, db} {
+		to, from := b.laptop.flow(t, s.addr, 2*time.Millisecond), s.flow(t, laptop, 2*time.Millisecond)
+		to.flows(t)
+		from.flows(t)
+		defer func() {
+			last, _ := to.lastBack()
+			sent := wire.last(s.wire)
+			t.Logf("%s: last answer %v, last datagram to the laptop %v after the end", s.name,
+				last.Sub(ends).Round(100*time.Microsecond), sent.Sub(ends).Round(100*time.Microsecond))
+			for _, at := range []time.Time{last, sent} {
+				require.WithinRange(t, at, ends.Add(-time.Second), ends.Add(200*time.Millisecond))
+			}
+		}()
+	}
+	time.Sleep(time.Until(ends) + silence)
+	kernel.signal(unix.SIGKILL)
+	db.begin(t)
+}
+
+// renewed has a flow go on soon after a new lease.
+func (b *bed) renewed(t *testing.T) {
+	t.Helper()
+	f := b.laptop.flow(t, b.servers[0].addr, 2*time.Millisecond)
+	began := time.Now()
+	b.leaseNow(t, "shop", time.Hour)
+	f.flows(t)
+	took := time.Since(began)
+	t.Logf("back after %v", took.Round(100*time.Microsecond))
+	require.Less(t, took, time.Second)
 }
 
 func (b *bed) publicKey(t *testing.T, path string) keys.PublicKey {

@@ -24,6 +24,8 @@ func TestNetwork(t *testing.T) {
 		{"lease", (*bed).lease},
 		{"stranger and neighbour stay outside", (*bed).others},
 		{"revoked", (*bed).revoked},
+		{"lease ends, with the agent killed too", (*bed).ends},
+		{"renewed", (*bed).renewed},
 	} {
 		t.Run(s.name, func(t *testing.T) {
 			began := time.Now()

@@ -121,6 +121,47 @@ func (f *flow) lastBack() (at time.Time, n int) {
 	return f.last, n
 }
 
+// missing returns how many packets that were sent before at have not come back.
+func (f *flow) missing(at time.Time) (n, of int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for i := range f.sent {
+		if f.sent[i].Before(at) {
+			of++
+			if f.back[i].IsZero() {
+				n++
+			}
+		}
+	}
+	return n, of
+}
+
+// gap returns the longest time between two answers.
+func (f *flow) gap() (longest time.Duration) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var last time.Time
+	for _, at := range f.back {
+		if !at.IsZero() {
+			if !last.IsZero() {
+				longest = max(longest, at.Sub(last))
+			}
+			last = at
+		}
+	}
+	return longest
+}
+
+// flows waits until packets of the flow come back.
+func (f *flow) flows(t *testing.T) {
+	t.Helper()
+	_, before := f.lastBack()
+	eventually(t, "packets come back", func() bool {
+		_, n := f.lastBack()
+		return n > before+10
+	})
+}
+
 // reaches waits until the host has an answer from the echo at to, and returns
 // how long that took.
 func (h *host) reaches(t *testing.T, to netip.Addr) time.Duration {
