@@ -72,6 +72,10 @@ type KeyStatus struct {
 	DEKs    []DEKStatus
 	Records int // sealed key pairs
 	Behind  int // of them, not under the active data key
+	// Servers and Devices count the key pairs by custody. Of those in custody
+	// Once, Revealed were handed out: their private halves are forgotten.
+	Servers, Devices map[keys.Custody]int
+	Revealed         int
 }
 
 // DEKStatus tells about one data key. A destroyed one is only a number.
@@ -89,7 +93,9 @@ type DEKStatus struct {
 func (n *Network) KeyStatus() KeyStatus {
 	s := n.view()
 	kek := n.ctl.custody.Load().kek
-	out := KeyStatus{Network: n.name, KEKID: kek.KeyID()}
+	out := KeyStatus{
+		Network: n.name, KEKID: kek.KeyID(), Servers: map[keys.Custody]int{}, Devices: map[keys.Custody]int{},
+	}
 	var active uint32
 	for _, r := range s.deks() {
 		if r.State == keys.DEKActive {
@@ -100,10 +106,19 @@ func (n *Network) KeyStatus() KeyStatus {
 			Stale: kek.Stale(r), Due: r.Due(n.ctl.now()),
 		})
 	}
-	for _, k := range under[*keyRow](s, preKey) {
+	for owner, k := range under[*keyRow](s, preKey) {
 		out.Records++
 		if !k.under(active) {
 			out.Behind++
+		}
+		if k.Revealed {
+			out.Revealed++
+		}
+		switch {
+		case strings.HasPrefix(owner, preSrv):
+			out.Servers[k.Custody]++
+		case strings.HasPrefix(owner, preDev):
+			out.Devices[k.Custody]++
 		}
 	}
 	return out
