@@ -23,4 +23,7 @@
 // rule a neighbour on the same wire reaches services on the private address
 // with a plain route, past WireGuard. The table drops packets that carry
 // addresses of the private network and come from anywhere else.
+//
+// The other way round, a host that forwards takes its peers wherever it has a
+// route to. [Table.Forward] keeps them in the private network.
 package nft

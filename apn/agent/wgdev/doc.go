@@ -4,7 +4,8 @@
 // [Open] makes an [Interface], [Interface.Configure] changes its keys and peers,
 // [Interface.SetLinks] its addresses and routes, and [Interface.Close] takes all
 // of it away again. Nothing that somebody else made is ever changed: an
-// interface or a socket of the same name is an error.
+// interface of the same name is an error, and so is a socket that somebody
+// listens on.
 //
 // With a [Options.Namespace] the interface lives in a network namespace, of an
 // application for instance, while its UDP socket stays where this process is:

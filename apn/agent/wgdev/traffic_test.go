@@ -286,19 +286,50 @@ func TestWG(t *testing.T) {
 	require.Equal(t, peer.String()+"\t10.66.0.2/32\n", string(out))
 }
 
+func manyPeers(tb testing.TB, n int) []wgtypes.PeerConfig {
+	tb.Helper()
+	var peers []wgtypes.PeerConfig
+	for i := range n {
+		peers = append(peers, wgtypes.PeerConfig{
+			PublicKey: key(tb).PublicKey(), Endpoint: &net.UDPAddr{IP: net.IPv4(203, 0, 113, 7), Port: 51820},
+			ReplaceAllowedIPs: true, AllowedIPs: []net.IPNet{{IP: net.IPv4(10, 66, byte(i>>8), byte(i)).To4(), Mask: net.CIDRMask(32, 32)}},
+		})
+	}
+	return peers
+}
+
+// TestChangeAgainstReplace is why an agent writes differences: to change one of
+// 1,000 peers is at least 100 times cheaper than to replace them.
+func TestChangeAgainstReplace(t *testing.T) {
+	t.Parallel()
+	need(t)
+	i := open(t, wgdev.Options{InProcess: true})
+	peers := manyPeers(t, 1000)
+	took := func(c wgtypes.Config) time.Duration {
+		start := time.Now()
+		require.NoError(t, i.Configure(t.Context(), c))
+		return time.Since(start)
+	}
+	own := key(t)
+	took(wgtypes.Config{PrivateKey: &own, Peers: peers})
+	one := peers[500]
+	one.UpdateOnly = true
+	change := time.Hour
+	for range 10 {
+		change = min(change, took(wgtypes.Config{Peers: []wgtypes.PeerConfig{one}}))
+	}
+	replace := took(wgtypes.Config{ReplacePeers: true, Peers: peers})
+	t.Logf("change of one: %v, replacement of 1,000: %v", change, replace)
+	require.Greater(t, replace, 100*change)
+}
+
 // BenchmarkPeers adds n peers to an empty interface, changes one of them,
 // replaces all by themselves, and reads them.
 func BenchmarkPeers(b *testing.B) {
 	need(b)
 	for _, n := range []int{1000, 10_000} {
 		own := key(b)
-		var peers []wgtypes.PeerConfig
-		for i := range n {
-			peers = append(peers, wgtypes.PeerConfig{
-				PublicKey: key(b).PublicKey(), Endpoint: &net.UDPAddr{IP: net.IPv4(203, 0, 113, 7), Port: 51820},
-				ReplaceAllowedIPs: true, AllowedIPs: []net.IPNet{{IP: net.IPv4(10, 66, byte(i>>8), byte(i)).To4(), Mask: net.CIDRMask(32, 32)}},
-			})
-		}
+		peers := manyPeers(b, n)
 		var i *wgdev.Interface
 		configure := func(b *testing.B, c wgtypes.Config) {
 			b.Helper()
