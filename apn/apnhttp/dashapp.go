@@ -3,7 +3,10 @@ package apnhttp
 import (
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"net/url"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/apnkit/apnkit/apn"
@@ -113,6 +116,28 @@ func (c *call) leaseRows(app string) ([]leaseRow, error) {
 	return rows, nil
 }
 
+// servers returns a page of an app's servers, of those that have a text in their
+// name, addresses or endpoint.
+func (c *call) servers(app, find string) (list []apn.Server, more bool, err error) {
+	opts := &apn.ListOptions{After: c.query.Get("after"), Limit: pageSize}
+	if find == "" {
+		return c.net.Servers(app, opts)
+	}
+	opts.Limit = 0
+	all, _, err := c.net.Servers(app, opts)
+	for _, s := range all {
+		if has := strings.Contains(s.Name, find) || strings.Contains(s.Endpoint.String(), find) ||
+			slices.ContainsFunc(s.Addresses, func(a netip.Addr) bool { return strings.HasPrefix(a.String(), find) }); !has {
+			continue
+		}
+		if len(list) == pageSize {
+			return list, true, err
+		}
+		list = append(list, s)
+	}
+	return list, false, err
+}
+
 // serverRow is a server and how it is, as its agent says.
 type serverRow struct {
 	apn.Server
@@ -184,6 +209,7 @@ func (c *call) appPage() error {
 		Role      string
 		Info      apn.NetworkInfo
 		Servers   []serverRow
+		Find      string // what the servers are to have
 		First     bool
 		Next      string
 		Source    sourceView
@@ -197,14 +223,14 @@ func (c *call) appPage() error {
 		Reach     []reachRow // exceptions
 	}{
 		frame: c.frame(a.Name, link{Label: c.net.Name(), Path: c.at("networks", c.net.Name())}), App: a, Info: c.net.Info(),
-		First: !c.query.Has("after"), Source: c.source(),
+		Find: strings.TrimSpace(c.query.Get("find")), First: !c.query.Has("after"), Source: c.source(),
 		Policy: policyText(c.net.Info().Links), MayLease: c.may("GET " + toApp + "/leases"), MayRules: c.may("GET " + toApp + "/rules"),
 	}
 	data.Live = true
 	if !c.who.Operator {
 		data.Role = c.role().String()
 	}
-	servers, more, err := c.net.Servers(a.Name, &apn.ListOptions{After: c.query.Get("after"), Limit: pageSize})
+	servers, more, err := c.servers(a.Name, data.Find)
 	if err != nil {
 		return err
 	}
@@ -212,7 +238,7 @@ func (c *call) appPage() error {
 		return err
 	}
 	if more {
-		data.Next = servers[len(servers)-1].Name
+		data.Next = "?" + url.Values{"after": {servers[len(servers)-1].Name}, "find": {data.Find}}.Encode()
 	}
 	if data.MayLease {
 		data.Nobody = c.who.Operator && len(leaserOptions(c)) == 0

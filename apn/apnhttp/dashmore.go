@@ -8,6 +8,7 @@ import (
 
 	"github.com/apnkit/apnkit/apn"
 	"github.com/apnkit/apnkit/dnszone"
+	"github.com/apnkit/apnkit/keys"
 )
 
 func (c *call) namesPage() error {
@@ -88,11 +89,32 @@ func (c *call) auditPage() error {
 	return c.show("audit", data)
 }
 
+// custodyRow counts the private keys that are kept in one way.
+type custodyRow struct {
+	Label            string
+	Servers, Devices int
+}
+
 func (c *call) keysPage() error {
-	return c.show("keys", struct {
+	status := c.net.KeyStatus()
+	data := struct {
 		frame
-		Keys apn.KeyStatus
-	}{c.frame("Keys"), c.net.KeyStatus()})
+		Keys    apn.KeyStatus
+		Act     bool // something should be rotated
+		Custody []custodyRow
+	}{frame: c.frame("Keys"), Keys: status}
+	for _, d := range status.DEKs {
+		data.Act = data.Act || d.Due || d.Stale
+	}
+	for _, k := range []struct {
+		custody keys.Custody
+		label   string
+	}{
+		{keys.Managed, "Kept here, encrypted"}, {keys.Once, "Shown once, then forgotten"}, {keys.Self, "On the server or device alone"},
+	} {
+		data.Custody = append(data.Custody, custodyRow{k.label, status.Servers[k.custody], status.Devices[k.custody]})
+	}
+	return c.show("keys", data)
 }
 
 func tokensActions() []action {

@@ -12,7 +12,7 @@ func pages() []page {
 		{path: "/{$}", access: public, query: "after", draw: (*call).homePage, actions: homeActions()},
 		{path: "/tokens", access: operator, draw: (*call).tokensPage, actions: tokensActions()},
 		{path: net, access: insider, query: "after", draw: (*call).networkPage, actions: networkActions()},
-		{path: app, access: viewer, query: "after", draw: (*call).appPage, actions: appActions()},
+		{path: app, access: viewer, query: "after find", draw: (*call).appPage, actions: appActions()},
 		{path: app + "/servers/{server}", access: viewer, draw: (*call).serverPage, actions: serverActions()},
 		{path: net + "/people", access: operator, query: "after", draw: (*call).peoplePage, actions: peopleActions()},
 		{path: member, access: self, draw: (*call).memberPage, actions: memberActions()},

@@ -270,7 +270,7 @@ func deviceActions() []action {
 		{do: "zip", api: "GET " + toDev + "/configs.zip", title: "One tunnel per app", submit: "Download zip", answer: (*call).passOn},
 		{do: "qr", api: "GET " + toDev + "/qr.svg", title: "QR code", submit: "Show QR code", answer: (*call).showQR},
 		{
-			do: "link", api: "POST " + toDev + "/links", title: "One-time link", submit: "Make a link",
+			do: "link", api: "POST " + toDev + "/links", title: "Make a one-time link", submit: "Make the link",
 			intro: "For a device that is not at hand: whoever opens the link gets the config, once. A second try raises an alarm here.",
 			fields: []field{
 				{name: "format", label: "It leads to", kind: choiceField, options: func(*call) []option {

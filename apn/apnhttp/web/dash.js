@@ -37,11 +37,11 @@
   // the middle of something.
   async function refresh() {
     const active = document.activeElement;
-    if (document.hidden || active && active.closest("table, form")) return;
+    if (document.hidden || active && active.closest("table")) return;
     const answer = await fetch(location.href, { headers: { Accept: "text/html" } }).catch(() => null);
     if (!answer || !answer.ok || answer.redirected) return;
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
-    for (const id of ["lease-list", "server-list"]) {
+    for (const id of ["lease-list", "server-list", "state-panel"]) {
       const old = document.getElementById(id), now = fresh.getElementById(id);
       if (old && now) {
         old.replaceWith(now);
@@ -50,6 +50,11 @@
       }
     }
     tick();
+  }
+
+  // A download leaves the page as it was, though the file is current now.
+  for (const el of document.querySelectorAll("[data-test=config], [data-test=zip]")) {
+    el.addEventListener("submit", () => setTimeout(refresh, 1500));
   }
 
   start(document);
