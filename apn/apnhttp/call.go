@@ -64,13 +64,18 @@ func (h *Handler) serve(rt *route, w http.ResponseWriter, r *http.Request) {
 			c.fail(errors.New("panic"))
 		}
 	}()
-	head := w.Header()
-	head.Set("X-Request-Id", c.id)
-	head.Set("X-Content-Type-Options", "nosniff")
-	head.Set("Cache-Control", "no-store")
+	c.head()
 	if err := c.run(); err != nil {
 		c.fail(err)
 	}
+}
+
+// head sets the header fields that all answers have.
+func (c *call) head() {
+	head := c.w.Header()
+	head.Set("X-Request-Id", c.id)
+	head.Set("X-Content-Type-Options", "nosniff")
+	head.Set("Cache-Control", "no-store")
 }
 
 // run checks what all routes have in common, in the order in which nothing is

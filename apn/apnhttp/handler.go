@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -36,6 +37,9 @@ type Config struct {
 	// agents meet at URL; join tokens carry it. Nil: they trust the certificate
 	// authorities of their system.
 	Pin []byte
+	// SignInLinks are shown on the page to sign in. Nil: API tokens are the only
+	// way.
+	SignInLinks []SignInLink
 	// Defaults are the settings of a new network that its request leaves out.
 	// The CommitOptions in it are not used.
 	Defaults apn.NetworkOptions
@@ -60,6 +64,7 @@ type Handler struct {
 	url      string
 	pin      []byte
 	trusted  []netip.Prefix
+	links    []SignInLink
 	defaults apn.NetworkOptions
 	maxBody  int64
 	version  string
@@ -94,8 +99,13 @@ func New(cfg Config) (*Handler, error) {
 	case cfg.MaxBody < 0:
 		return nil, errors.New("apnhttp: new: MaxBody must not be negative")
 	}
+	for _, l := range cfg.SignInLinks {
+		if u, err := url.Parse(l.URL); err != nil || l.Label == "" || u.Path == "" {
+			return nil, errors.New("apnhttp: new: SignInLinks must have labels and URLs")
+		}
+	}
 	h := &Handler{
-		ctl: cfg.Control, auth: cfg.Authenticate, prefix: cfg.Prefix, trusted: slices.Clone(cfg.TrustedProxies),
+		ctl: cfg.Control, auth: cfg.Authenticate, prefix: cfg.Prefix, trusted: slices.Clone(cfg.TrustedProxies), links: slices.Clone(cfg.SignInLinks),
 		defaults: cfg.Defaults, maxBody: cfg.MaxBody, version: cfg.Version, now: cfg.Now, log: cfg.Logger,
 		csrf: http.NewCrossOriginProtection(), mux: http.NewServeMux(), routes: routes(),
 	}

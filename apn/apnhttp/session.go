@@ -90,13 +90,7 @@ func (c *call) signIn() error {
 	} else if !errors.Is(err, apn.ErrForbidden) {
 		return err
 	}
-	s := apn.Session{Name: who.Name, Operator: who.Operator, Network: who.Network, Member: who.Member}
-	secret, s, err := c.h.ctl.StartSession(c.ctx(), s, &opts)
-	if err != nil {
-		return err
-	}
-	c.setCookie(sessionCookie, secret, s.ExpiresAt.Sub(c.h.now()))
-	return c.seeOther(c.within(c.r.PostForm.Get("next")))
+	return c.startSession(who, &opts, c.r.PostForm.Get("next"))
 }
 
 func (c *call) signOut() error {
