@@ -1,0 +1,117 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/apnkit/apnkit/apn/apnhttp/apnclient"
+)
+
+// audit prints events as they come: a log has no end.
+func audit(ctx context.Context, c *call) error {
+	if c.verify {
+		n, err := c.client.VerifyAudit(ctx, c.network)
+		if err != nil {
+			return err
+		}
+		if c.json {
+			return c.encode(map[string]uint64{"events": n})
+		}
+		fmt.Fprintf(c.stdout, "the chain of %d events holds\n", n)
+		return nil
+	}
+	var events []apnclient.Event
+	after := c.since
+	for e, err := range c.client.Audit(ctx, c.network, after) {
+		if err != nil {
+			return err
+		}
+		if events = append(events, e); c.last > 0 && c.since == 0 && len(events) > c.last {
+			events = slices.Delete(events, 0, 1)
+		}
+		after = e.N
+	}
+	for {
+		if err := c.printEvents(events); err != nil || !c.follow || !wait(ctx, auditEvery) {
+			return err
+		}
+		events = events[:0]
+		for e, err := range c.client.Audit(ctx, c.network, after) {
+			if err != nil {
+				return endedBy(ctx, err)
+			}
+			events, after = append(events, e), e.N
+		}
+	}
+}
+
+// auditEvery is how long audit -f waits between looks.
+const auditEvery = 2 * time.Second
+
+func (c *call) printEvents(events []apnclient.Event) error {
+	rows := make([][]string, len(events))
+	for i, e := range events {
+		if c.json {
+			if err := c.line(e); err != nil {
+				return err
+			}
+		}
+		rows[i] = []string{strconv.FormatUint(e.N, 10), moment(e.At), e.Actor, e.From, e.Action, strings.TrimSpace(e.Object + " " + e.Detail)}
+	}
+	if c.json || len(rows) == 0 {
+		return nil
+	}
+	return c.table("N AT ACTOR FROM ACTION WHAT", rows)
+}
+
+// wait reports whether d passed before ctx ended.
+func wait(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// endedBy is err, unless the user has ended the command.
+func endedBy(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+func zone(ctx context.Context, c *call) error {
+	if c.report {
+		r, err := c.client.ZoneReport(ctx, c.network)
+		if err != nil {
+			return err
+		}
+		return c.encode(r)
+	}
+	read, name := func() ([]byte, error) { return c.client.Zone(ctx, c.network, c.zone) }, "zone"
+	if c.hosts {
+		read, name = func() ([]byte, error) { return c.client.Hosts(ctx, c.network) }, "hosts"
+	}
+	text, err := read()
+	return c.text(name, text, err)
+}
+
+// text prints a text as it is.
+func (c *call) text(name string, text []byte, err error) error {
+	if err != nil {
+		return err
+	}
+	if c.json {
+		return c.encode(map[string]string{name: string(text)})
+	}
+	_, err = c.stdout.Write(text)
+	return err
+}
