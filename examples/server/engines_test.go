@@ -27,7 +27,7 @@ func startPostgres(t *testing.T) string {
 	} else {
 		bin = filepath.Dir(tool(t, "initdb"))
 	}
-	dir, err := os.MkdirTemp("", "apn") // open to another user, and short enough for a socket
+	dir, err := os.MkdirTemp("", "apn") //nolint:usetesting // open to another user, and short enough for a socket
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	attr := &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
