@@ -201,6 +201,9 @@ func (c *call) sub(a *action, form url.Values, dry bool) (*call, *buffer, error)
 		query.Set("dry_run", "true")
 	}
 	r.URL.RawQuery = query.Encode()
+	// Answers tell where this handler is.
+	r.Host, r.TLS, r.RemoteAddr = c.r.Host, c.r.TLS, c.r.RemoteAddr
+	r.Header.Set("X-Forwarded-Proto", c.r.Header.Get("X-Forwarded-Proto"))
 	r.Header.Set("Content-Type", "application/json")
 	if once := form.Get("once"); once != "" {
 		r.Header.Set("Idempotency-Key", once)
@@ -378,7 +381,7 @@ func (c *call) form(do string, values ...string) *formView {
 	}
 	if failed != nil {
 		v.Open = true
-		v.Problem = failed.problem.Title + ". " + upper(failed.problem.Detail)
+		v.Problem = failed.problem.sentence()
 	}
 	for _, f := range a.fields {
 		if f.kind == hiddenField || f.operators && !c.who.Operator {
@@ -444,6 +447,14 @@ func (p *problem) about(name string) string {
 		return "There is one of this name already."
 	}
 	return ""
+}
+
+// sentence says what a problem is that no input shows.
+func (p *problem) sentence() string {
+	if reason, ok := strings.CutPrefix(p.Detail, p.Field+": "); ok && p.Field != "" {
+		return upper(reason) + "."
+	}
+	return p.Title + ". " + upper(p.Detail)
 }
 
 // upper makes a sentence of an error's text.

@@ -355,7 +355,7 @@ func TestTutorial(t *testing.T) {
 	b.open("/networks/acme/people/ada@example.com/devices/laptop")
 	require.Contains(t, b.text, "The file is current")
 	b.submit("qr").is(200)
-	require.Len(t, b.find("qr"), 1)
+	require.Len(t, b.find("qr-code"), 1)
 
 	b.open("/networks/acme/apps/shop")
 	require.Equal(t, "198.51.100.7", b.says("source"))
