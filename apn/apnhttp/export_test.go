@@ -1,5 +1,10 @@
 package apnhttp
 
+import "time"
+
+// SetHeartbeat makes the streams of h tell more often that they live.
+func SetHeartbeat(h *Handler, d time.Duration) { h.heartbeat = d }
+
 // Route is what tests see of the table of routes.
 type Route struct {
 	Pattern, Query           string

@@ -79,6 +79,9 @@ type Handler struct {
 	spec     []byte
 	assets   *assets
 	handover handover
+	streams  streams
+	// heartbeat is how often a stream tells that it lives.
+	heartbeat time.Duration
 	// What carries out the dashboard's forms, by pattern.
 	byPattern map[string]*route
 }
@@ -129,6 +132,7 @@ func New(cfg Config) (*Handler, error) {
 	if h.assets, err = newAssets(); err != nil {
 		return nil, fmt.Errorf("apnhttp: new: %w", err)
 	}
+	h.heartbeat = streamHeartbeat
 	if h.handover, err = newHandover(); err != nil {
 		return nil, fmt.Errorf("apnhttp: new: %w", err)
 	}

@@ -60,6 +60,7 @@ func kinds() []kind {
 		{errMalformed, "malformed", "Malformed request", http.StatusBadRequest},
 		{errTooLarge, "too-large", "Body too large", http.StatusRequestEntityTooLarge},
 		{errMediaType, "unsupported-media-type", "Unsupported media type", http.StatusUnsupportedMediaType},
+		{errTooMany, "too-many-requests", "Too many requests", http.StatusTooManyRequests},
 		{errCrossOrigin, "cross-origin", "Cross-origin request", http.StatusForbidden},
 		{render.ErrNoQR, "no-qr", "No QR code", http.StatusUnprocessableEntity},
 		{render.ErrNoPrivateKey, "no-private-key", "The private key is not here", http.StatusUnprocessableEntity},
@@ -94,6 +95,8 @@ func (c *call) fail(err error) {
 	switch p.Status {
 	case http.StatusUnauthorized:
 		head.Set("WWW-Authenticate", `Bearer realm="apn"`)
+	case http.StatusTooManyRequests:
+		head.Set("Retry-After", "5")
 	case http.StatusServiceUnavailable:
 		head.Set("Retry-After", "2")
 	}

@@ -75,6 +75,7 @@ func routes() []route {
 		{pattern: "POST " + toNet + "/config/check", access: insider, handle: (*call).checkConfig, flags: asks},
 		{pattern: "GET " + toNet + "/audit", access: operator, handle: (*call).audit, query: paged},
 		{pattern: "GET " + toNet + "/audit/verify", access: operator, handle: (*call).verifyAudit},
+		{pattern: "GET " + toNet + "/events", access: insider, handle: (*call).events},
 		{pattern: "GET " + toNet + "/stale", access: operator, handle: (*call).listStale, query: paged},
 		{pattern: "GET " + toNet + "/links", access: operator, handle: (*call).listLinks, query: paged},
 		{pattern: "PUT " + toNet + "/links/{a}/{b}", access: operator, handle: (*call).setLink, flags: changes | matches},

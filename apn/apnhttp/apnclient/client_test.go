@@ -104,8 +104,22 @@ func TestEveryRoute(t *testing.T) {
 	_, err = c.Network(ctx, "acme")
 	require.NoError(t, err)
 
-	_, err = c.AddApp(ctx, "acme", apnclient.NewApp{Name: "shop"}, nil)
-	require.NoError(t, err)
+	for m, err := range c.Events(ctx, "acme", "") {
+		require.NoError(t, err)
+		if m.Kind == "ready" {
+			require.NotEmpty(t, m.ID)
+			_, err = c.AddApp(ctx, "acme", apnclient.NewApp{Name: "shop"}, nil)
+			require.NoError(t, err)
+			continue
+		}
+		require.Equal(t, []any{"change", "app.add", "shop"}, []any{m.Kind, m.Action, m.Object})
+		break
+	}
+	for _, err := range c.Events(ctx, "nothing", "") {
+		var p *apnclient.Problem
+		require.ErrorAs(t, err, &p)
+		require.Equal(t, http.StatusNotFound, p.Status)
+	}
 	in, err := c.Import(ctx, "acme", apnclient.Inventory{Apps: []apnclient.InventoryApp{{Name: "blog", Servers: []apnclient.NewServer{{Name: "web-1"}}}}}, nil)
 	require.NoError(t, err)
 	require.Equal(t, []string{"blog/web-1"}, in.Servers)
