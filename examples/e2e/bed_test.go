@@ -101,16 +101,16 @@ func (b *bed) server(t *testing.T, app, name, addr string) *server {
 }
 
 // join makes the server's host that server, and starts its agent.
-func (s *server) join(t *testing.T, b *bed) {
+func (s *server) join(t *testing.T, b *bed, flags ...string) {
 	t.Helper()
 	s.run(t, program("agent"), "join", b.admin.post(t, s.path()+"/join", "").text("token"))
-	s.begin(t)
+	s.begin(t, flags...)
 }
 
 // begin starts the agent and waits until it has set the server up.
-func (s *server) begin(t *testing.T) {
+func (s *server) begin(t *testing.T, flags ...string) {
 	t.Helper()
-	s.agent = s.start(t, "", program("agent"), "run")
+	s.agent = s.start(t, "", program("agent"), append([]string{"run"}, flags...)...)
 	s.agent.says(t, "server follows its document|running")
 }
 
@@ -120,7 +120,7 @@ func (h *host) download(t *testing.T, as *client, member string) *render.Config 
 	file := as.call(t, http.MethodGet, acme+"/members/"+member+"/devices/laptop/config", "")
 	c, err := render.Parse(file, nil)
 	require.NoError(t, err)
-	h.use(t, file)
+	h.app = h.use(t, file)
 	return c
 }
 

@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 )
 
 // control is the control plane: the example server with its database in a file.
@@ -52,6 +53,33 @@ func (c *control) begin(t *testing.T) {
 	c.process = c.start(t, "", program("server"), "-addr", c.wire.String()+":8066", "-url", c.url, "-data", filepath.Join(c.dir, "data"),
 		"-tls-cert", filepath.Join(c.dir, "cert.pem"), "-tls-key", filepath.Join(c.dir, "key.pem"))
 	c.says(t, "listening on (.+)")
+}
+
+// stopped has the network go on without its control plane, and a server start.
+func (b *bed) stopped(t *testing.T) {
+	t.Helper()
+	web, db, blog := b.servers[0], b.servers[1], b.servers[2]
+	f := web.flow(t, blog.addr, 5*time.Millisecond)
+	f.flows(t)
+	b.control.signal(unix.SIGTERM)
+	require.NoError(t, b.control.err)
+
+	db.agent.signal(unix.SIGTERM)
+	require.NoError(t, db.agent.err)
+	db.begin(t)
+	t.Logf("a server that starts reaches others after %v", db.reaches(t, web.addr).Round(time.Millisecond))
+	require.Equal(t, web.addr, web.lookup(t, db.addr, "web-1.shop.apn"))
+	b.stranger.blocked(t, db.addr)
+	b.unharmed(t, f)
+
+	b.control.begin(t)
+	began := time.Now()
+	b.admin.put(t, acme+"/links/shop/blog", `{"linked":false}`)
+	b.parted(t, web, blog)
+	b.parted(t, db, blog)
+	b.parted(t, blog, web)
+	b.admin.put(t, acme+"/links/shop/blog", `{"linked":true}`)
+	t.Logf("all follow the control plane %v after its start", time.Since(began).Round(time.Millisecond))
 }
 
 // certificate makes one that signs itself: agents know it by the pin in their

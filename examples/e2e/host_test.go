@@ -23,6 +23,7 @@ type host struct {
 	wire    netip.Addr // its address there
 	net     int        // file descriptors of the namespaces
 	mnt     int
+	app     *process    // WireGuard's, if it is a person's
 	threads chan func() // run on the thread that lives as long as the host
 }
 

@@ -143,6 +143,30 @@ func (b *bed) renewed(t *testing.T) {
 	require.Less(t, took, time.Second)
 }
 
+// lostRole takes a role from ada and gives it back, with her lease running.
+func (b *bed) lostRole(t *testing.T) {
+	t.Helper()
+	key := b.config.Interface.PrivateKey.PublicKey()
+	web := b.servers[0]
+	f := b.laptop.flow(t, web.addr, 2*time.Millisecond)
+	f.flows(t)
+	began := time.Now()
+	b.admin.put(t, acme+"/members/ada/roles/shop", `{"role":"viewer"}`)
+	for _, s := range b.servers {
+		if s.app == "shop" {
+			s.drops(t, key)
+		} else {
+			require.True(t, has(s.wireguard(t), key), "%s is of another app", s.name)
+		}
+	}
+	t.Logf("peer gone from all servers after %v", time.Since(began).Round(time.Millisecond))
+	time.Sleep(silence)
+	last, _ := f.lastBack()
+	t.Logf("silent after %v", last.Sub(began).Round(time.Millisecond))
+	require.Less(t, last.Sub(began), silence)
+	b.admin.put(t, acme+"/members/ada/roles/shop", `{"role":"developer"}`)
+}
+
 func (b *bed) publicKey(t *testing.T, path string) keys.PublicKey {
 	t.Helper()
 	key, err := keys.ParsePublicKey(b.admin.get(t, path).text("public_key"))

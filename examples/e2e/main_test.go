@@ -64,8 +64,11 @@ func outside(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(dir) //nolint:errcheck // in the system's own temporary folder
-	if err := build(dir); err != nil {
-		return without(m, err)
+	if out, err := build(dir); errors.Is(err, exec.ErrNotFound) {
+		return excused(m, err)
+	} else if err != nil {
+		fmt.Fprintf(os.Stderr, "build the programs: %v\n%s", err, out)
+		return 1
 	}
 	cmd := exec.CommandContext(context.Background(), "/proc/self/exe", os.Args[1:]...)
 	cmd.Env = append(os.Environ(), role+"=test", programs+"="+dir)
@@ -84,27 +87,23 @@ func outside(m *testing.M) int {
 	case errors.As(err, &exit):
 		return max(exit.ExitCode(), 1)
 	default:
-		return without(m, fmt.Errorf("cannot make namespaces: %w", err))
+		return excused(m, fmt.Errorf("cannot make namespaces: %w", err))
 	}
 }
 
-// without runs the tests where they cannot: they say why.
-func without(m *testing.M, err error) int {
+// excused runs the tests where they cannot: they say why.
+func excused(m *testing.M, err error) int {
 	_ = os.Setenv(reason, err.Error())
 	return m.Run()
 }
 
-// build makes the programs under test.
-func build(dir string) error {
+// build makes the programs under test, and returns what the compiler says.
+func build(dir string) ([]byte, error) {
 	args := []string{"build", "-o", dir + "/"}
 	if info, ok := debug.ReadBuildInfo(); ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
 		args = append(args, "-race")
 	}
-	cmd := exec.CommandContext(context.Background(), "go", append(args, "../agent", "../server")...)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("build the programs: %w\n%s", err, out)
-	}
-	return nil
+	return exec.CommandContext(context.Background(), "go", append(args, "../agent", "../server")...).CombinedOutput()
 }
 
 func program(name string) string { return filepath.Join(os.Getenv(programs), name) }

@@ -3,6 +3,7 @@
 package e2e_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
@@ -21,6 +23,7 @@ import (
 	"github.com/apnkit/apnkit/apn/agent"
 	"github.com/apnkit/apnkit/apn/agent/wgdev"
 	"github.com/apnkit/apnkit/keys"
+	"github.com/apnkit/apnkit/lease/nft"
 	"github.com/apnkit/apnkit/render"
 )
 
@@ -124,11 +127,10 @@ func (h *host) fresh(t *testing.T) {
 	})
 }
 
-// runKeep is an interface in the kernel that nobody looks after: it has the keys
-// and peers that an agent saved.
+// runKeep makes the host match what an agent has saved in a directory, and then
+// leaves it alone. With a second argument there are firewall and names, too, and
+// each line of the input asks for ten syncs.
 func runKeep(ctx context.Context, args []string) (err error) {
-	ctx, stop := signal.NotifyContext(ctx, unix.SIGTERM)
-	defer stop()
 	dir, err := agent.OpenDir(args[0])
 	if err != nil {
 		return err
@@ -142,7 +144,16 @@ func runKeep(ctx context.Context, args []string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, i.Close()) }()
-	a, err := agent.New(agent.Config{Identity: id, Dir: dir, Interface: i})
+	c := agent.Config{Identity: id, Dir: dir, Interface: i}
+	if len(args) > 1 {
+		table, err := nft.Open(ctx, nft.Options{Name: apn0, Interface: apn0, Port: wirePort})
+		if err != nil {
+			return err
+		}
+		defer table.Close() //nolint:errcheck // the table stays
+		c.Firewall, c.Names = table, agent.NewDNS(&agent.DNSOptions{Host: &agent.HostResolver{Tag: apn0}})
+	}
+	a, err := agent.New(c)
 	if err != nil {
 		return err
 	}
@@ -150,7 +161,18 @@ func runKeep(ctx context.Context, args []string) (err error) {
 		return err
 	}
 	fmt.Println("up")
-	<-ctx.Done()
+	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
+		writes := 0
+		for range 10 {
+			r, err := a.Sync(ctx)
+			if err != nil {
+				return err
+			}
+			writes += r.Writes()
+			time.Sleep(20 * time.Millisecond)
+		}
+		fmt.Println("writes:", writes)
+	}
 	return nil
 }
 

@@ -4,6 +4,7 @@ package e2e_test
 
 import (
 	"bytes"
+	"io"
 	"os"
 	"os/exec"
 	"regexp"
@@ -24,6 +25,7 @@ const patience = 30 * time.Second
 type process struct {
 	name string
 	cmd  *exec.Cmd
+	in   io.WriteCloser // ends with the process
 	out  output
 	done chan struct{}
 	err  error // of Wait, once done
@@ -52,6 +54,9 @@ func (h *host) start(t *testing.T, env, path string, args ...string) *process {
 	t.Helper()
 	p := &process{name: h.name, cmd: exec.CommandContext(h.t.Context(), path, args...), done: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.out
+	in, err := p.cmd.StdinPipe()
+	require.NoError(t, err)
+	p.in = in
 	p.cmd.Env = append(os.Environ(), env)
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	started := make(chan error)
@@ -64,7 +69,7 @@ func (h *host) start(t *testing.T, env, path string, args ...string) *process {
 	h.t.Cleanup(func() {
 		p.signal(syscall.SIGKILL)
 		if h.t.Failed() {
-			h.t.Logf("%s, %s:\n%s", p.name, strings.Join(args[:min(len(args), 1)], ""), p.out.String())
+			h.t.Logf("%s: %s\n%s", p.name, args[0], p.out.String())
 		}
 		if strings.Contains(p.out.String(), "DATA RACE") {
 			h.t.Errorf("%s:\n%s", p.name, p.out.String())

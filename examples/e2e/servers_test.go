@@ -10,11 +10,15 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
 
 	"github.com/apnkit/apnkit/apn/netmap"
+	"github.com/apnkit/apnkit/keys"
 )
 
 // mesh has all servers reach each other, those of linked apps, too.
@@ -47,11 +51,92 @@ func (b *bed) links(t *testing.T) {
 	blog.reaches(t, db.addr)
 }
 
+// added brings one server more while packets flow between the others.
+func (b *bed) added(t *testing.T) {
+	t.Helper()
+	web, db, blog := b.servers[0], b.servers[1], b.servers[2]
+	flows := []*flow{
+		web.flow(t, db.addr, 5*time.Millisecond), blog.flow(t, web.addr, 5*time.Millisecond), b.laptop.flow(t, web.addr, 5*time.Millisecond),
+	}
+	for _, f := range flows {
+		f.flows(t)
+	}
+	began := time.Now()
+	s := b.server(t, "shop", "web-2", "203.0.113.14/24")
+	s.join(t, b)
+	for _, other := range []*server{web, db, blog} {
+		other.reaches(t, s.addr)
+		s.reaches(t, other.addr)
+		t.Logf("%s reaches it %v after it was added", other.name, time.Since(began).Round(time.Millisecond))
+	}
+	require.Equal(t, s.addr, b.laptop.lookup(t, web.addr, "web-2.shop.apn"))
+	b.unharmed(t, flows...)
+}
+
+// unharmed requires that flows have lost nothing.
+func (b *bed) unharmed(t *testing.T, flows ...*flow) {
+	t.Helper()
+	at := time.Now()
+	for _, f := range flows {
+		var lost, sent int
+		eventually(t, "all packets come back", func() bool {
+			lost, sent = f.missing(at)
+			return lost == 0 || time.Since(at) > time.Second
+		})
+		require.Zero(t, lost, "of %d packets", sent)
+		t.Logf("%d packets, none lost, at most %v between two", sent, f.gap().Round(time.Millisecond))
+	}
+}
+
+// rotated changes the key of a server while packets flow, and while another
+// server sleeps.
+func (b *bed) rotated(t *testing.T) {
+	t.Helper()
+	web, db, blog := b.servers[0], b.servers[1], b.servers[2]
+	f := db.flow(t, web.addr, 5*time.Millisecond)
+	f.flows(t)
+	old := b.publicKey(t, web.path())
+	require.NoError(t, blog.agent.cmd.Process.Signal(unix.SIGSTOP))
+	began := time.Now()
+	b.admin.post(t, web.path()+"/rotate", "")
+	var key keys.PublicKey
+	eventually(t, "the server announces its key", func() bool {
+		key = b.publicKey(t, web.path())
+		return key != old
+	})
+	eventually(t, "both go over to it", func() bool {
+		d := db.wireguard(t)
+		return has(d, key) && !has(d, old) && web.wireguard(t).PublicKey == wgtypes.Key(key)
+	})
+	switched := time.Since(began)
+	f.flows(t)
+	t.Logf("switched after %v; nothing came back for %v", switched.Round(time.Millisecond), f.gap().Round(time.Millisecond))
+
+	require.NoError(t, blog.agent.cmd.Process.Signal(unix.SIGCONT))
+	t.Logf("who slept is back after %v", blog.reaches(t, web.addr).Round(time.Millisecond))
+
+	// The laptop's file is out of date, and the control plane knows why.
+	laptop := b.ada.get(t, acme+"/members/ada/devices/laptop")
+	require.Equal(t, true, laptop["stale"])
+	t.Logf("the laptop's file is out of date: %v", laptop["reasons"])
+	b.laptop.app.signal(unix.SIGTERM)
+	b.config = b.laptop.download(t, b.ada, "ada")
+	require.Equal(t, false, b.ada.get(t, acme+"/members/ada/devices/laptop")["stale"])
+	for _, s := range b.servers {
+		b.laptop.reaches(t, s.addr)
+	}
+}
+
 // parted waits until a server does not have another one as a peer any more.
 func (b *bed) parted(t *testing.T, s, other *server) {
 	t.Helper()
-	key := b.publicKey(t, other.path())
-	eventually(t, s.name+" drops "+other.name, func() bool { return !has(s.wireguard(t), key) })
+	s.drops(t, b.publicKey(t, other.path()))
+}
+
+// drops waits until the server does not have a peer any more.
+func (s *server) drops(t *testing.T, peer keys.PublicKey) {
+	t.Helper()
+	eventually(t, s.name+" drops a peer", func() bool { return !has(s.wireguard(t), peer) })
 }
 
 // status is what a running agent tells.

@@ -26,6 +26,15 @@ func TestNetwork(t *testing.T) {
 		{"revoked", (*bed).revoked},
 		{"lease ends, with the agent killed too", (*bed).ends},
 		{"renewed", (*bed).renewed},
+		{"server added", (*bed).added},
+		{"key rotated", (*bed).rotated},
+		{"role lost", (*bed).lostRole},
+		{"control plane stopped", (*bed).stopped},
+		{"nothing to do", (*bed).idle},
+		{"ruleset flushed", (*bed).flushed},
+		{"namespace", (*bed).namespaced},
+		{"agent leaves", (*bed).left},
+		{"throughput", (*bed).speed},
 	} {
 		t.Run(s.name, func(t *testing.T) {
 			began := time.Now()
