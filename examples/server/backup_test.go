@@ -27,7 +27,7 @@ func TestBackupRestore(t *testing.T) {
 			case <-stop:
 				return
 			default:
-				s.do(t, http.MethodPost, "/acme/apps/app/servers", fmt.Sprintf(`{"name":"busy-%d"}`, i))
+				send(http.DefaultClient, s.token, http.MethodPost, s.url+"/v1/networks/acme/apps/app/servers", fmt.Sprintf(`{"name":"busy-%d"}`, i))
 			}
 		}
 	}()

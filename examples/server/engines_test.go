@@ -39,7 +39,7 @@ func startPostgres(t *testing.T) string {
 		gid, err := strconv.Atoi(u.Gid)
 		require.NoError(t, err)
 		require.NoError(t, os.Chown(dir, uid, gid))
-		attr.Credential = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)} //nolint:gosec // not negative
+		attr.Credential = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
 	}
 	command := func(name string, args ...string) *exec.Cmd {
 		cmd := exec.CommandContext(t.Context(), filepath.Join(bin, name), args...)
@@ -74,7 +74,7 @@ func startEtcd(t *testing.T) string {
 		keep(t, cmd)
 	}
 	eventually(t, func() bool {
-		resp, err := (&http.Client{Timeout: time.Second}).Get("http://" + clients[0] + "/health") //nolint:noctx // a poll of its own
+		resp, err := (&http.Client{Timeout: time.Second}).Get("http://" + clients[0] + "/health")
 		return err == nil && resp.Body.Close() == nil && resp.StatusCode == http.StatusOK
 	})
 	return "etcd://" + strings.Join(clients, ",") + "/apn"

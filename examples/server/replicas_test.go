@@ -168,7 +168,7 @@ func (r *replica) start(t *testing.T, words []string) {
 
 // send returns the status, or 0 if nobody answered.
 func send(c *http.Client, token, method, url, body string) int {
-	req, err := http.NewRequest(method, url, strings.NewReader(body)) //nolint:noctx // the client has a timeout
+	req, err := http.NewRequest(method, url, strings.NewReader(body))
 	if err != nil {
 		panic(err)
 	}
