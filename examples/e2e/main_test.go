@@ -103,7 +103,7 @@ func build(dir string) ([]byte, error) {
 	if info, ok := debug.ReadBuildInfo(); ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
 		args = append(args, "-race")
 	}
-	return exec.CommandContext(context.Background(), "go", append(args, "../agent", "../server")...).CombinedOutput()
+	return exec.CommandContext(context.Background(), "go", append(args, "../agent", "../dial", "../server")...).CombinedOutput()
 }
 
 func program(name string) string { return filepath.Join(os.Getenv(programs), name) }

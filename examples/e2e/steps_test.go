@@ -34,6 +34,7 @@ func TestNetwork(t *testing.T) {
 		{"ruleset flushed", (*bed).flushed},
 		{"namespace", (*bed).namespaced},
 		{"agent leaves", (*bed).left},
+		{"program dials in", (*bed).dialer},
 		{"throughput", (*bed).speed},
 	} {
 		t.Run(s.name, func(t *testing.T) {
