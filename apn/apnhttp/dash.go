@@ -457,8 +457,12 @@ func (p *problem) sentence() string {
 	return p.Title + ". " + upper(p.Detail)
 }
 
-// upper makes a sentence of an error's text.
+// upper makes a sentence of an error's text, without the name of the package
+// that it comes from.
 func upper(s string) string {
+	for _, pkg := range []string{"lease: ", "ipam: ", "render: ", "keys: "} {
+		s = strings.TrimPrefix(s, pkg)
+	}
 	if s == "" || s[0] < 'a' || s[0] > 'z' {
 		return s
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"html/template"
 	"net/url"
+	"time"
 
 	"github.com/apnkit/apnkit/apn"
 )
@@ -128,6 +129,7 @@ type appRow struct {
 	apn.App
 	Role  apn.Role
 	Lease *formView
+	Open  time.Time // until when the port is open for where the member comes from
 }
 
 // networkPage shows an operator everything and a member what is the member's.
@@ -184,6 +186,12 @@ func (c *call) networkPage() error {
 		if data.Member != nil {
 			row.Role = data.Member.Roles[a.Name]
 			row.Lease = c.form("lease", "app", a.Name, "sources", data.Source.Address)
+			leases, _ := c.net.Leases(a.Name)
+			for _, l := range leases {
+				if l.Member == c.who.Member && l.Source.Contains(c.from) {
+					row.Open = l.ExpiresAt
+				}
+			}
 		}
 		data.Apps = append(data.Apps, row)
 	}

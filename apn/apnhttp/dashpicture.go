@@ -13,10 +13,10 @@ import (
 // between linked apps. Beyond some apps and servers it groups: lines give way to
 // a sentence below, and dots to a number.
 const (
-	ringApps = 10 // with lines between them
+	ringApps = 10 // with lines between them, and a name for each dot
 	gridApps = 60
-	cardDots = 24
 	dotsWide = 12
+	dotsHigh = 2 // 1 in the grid
 
 	cardWidth, cardGap = 188, 24
 	dotStep            = 14
@@ -36,16 +36,19 @@ func (c *call) picture() template.HTML {
 	if len(apps) == 0 {
 		return ""
 	}
+	ring, dots := len(apps) <= ringApps && !more, dotsWide
+	if ring {
+		dots *= dotsHigh
+	}
 	cards := make([]card, len(apps))
 	servers := 0
 	for i, a := range apps {
 		cards[i] = card{app: a, h: 58}
-		cards[i].servers, _, _ = c.net.Servers(a.Name, &apn.ListOptions{Limit: cardDots})
+		cards[i].servers, _, _ = c.net.Servers(a.Name, &apn.ListOptions{Limit: dots})
 		cards[i].h += (len(cards[i].servers) + dotsWide - 1) / dotsWide * dotStep
 		servers += a.Servers
 	}
 	var width, height int
-	ring := len(cards) <= ringApps && !more
 	if ring {
 		width, height = placeRing(cards)
 	} else {
@@ -58,7 +61,7 @@ func (c *call) picture() template.HTML {
 		c.drawLinks(&b, cards)
 	}
 	for i := range cards {
-		c.drawCard(&b, &cards[i])
+		c.drawCard(&b, &cards[i], ring)
 	}
 	b.WriteString("</svg>")
 	return template.HTML(b.String()) //nolint:gosec // G203: names are escaped below
@@ -129,7 +132,7 @@ func (c *call) drawLinks(b *strings.Builder, cards []card) {
 	}
 }
 
-func (c *call) drawCard(b *strings.Builder, k *card) {
+func (c *call) drawCard(b *strings.Builder, k *card, named bool) {
 	path := template.HTMLEscapeString(c.at("networks", c.net.Name(), "apps", k.app.Name))
 	fmt.Fprintf(b, `<a href="%s"><rect x="%d" y="%d" width="%d" height="%d" rx="10"/>`, path, k.x, k.y, cardWidth, k.h)
 	name := k.app.Name
@@ -150,8 +153,11 @@ func (c *call) drawCard(b *strings.Builder, k *card) {
 		if s.Endpoint.IsZero() {
 			class = "nat"
 		}
-		fmt.Fprintf(b, `<circle cx="%d" cy="%d" r="4" class="%s"><title>%s</title></circle>`,
-			k.x+18+i%dotsWide*dotStep, k.y+60+i/dotsWide*dotStep, class, template.HTMLEscapeString(s.Name))
+		fmt.Fprintf(b, `<circle cx="%d" cy="%d" r="4" class="%s">`, k.x+18+i%dotsWide*dotStep, k.y+60+i/dotsWide*dotStep, class)
+		if named {
+			b.WriteString("<title>" + template.HTMLEscapeString(s.Name) + "</title>")
+		}
+		b.WriteString("</circle>")
 	}
 	b.WriteString("</a>")
 }

@@ -1,5 +1,5 @@
 // Package apnhttp serves a [apn.Control] over HTTP: a JSON API with its OpenAPI
-// document, health and metrics for operators, and a page to look at.
+// document, health and metrics for operators, and a dashboard.
 //
 // [New] returns a [Handler], an http.Handler that a host program mounts at the
 // root or below [Config].Prefix. Who may do what follows from the [Principal]
@@ -16,6 +16,14 @@
 // change takes ?dry_run=true and then answers the plan.
 //
 // Durations are texts of hours, minutes and seconds: "24h", "1h30m", "25s".
+//
+// # Dashboard
+//
+// The pages at the root need no scripts. Each form is carried out by a route of
+// the API, with that route's own checks, and what destroys shows its plan first.
+// People sign in with an API token, or as the host program decides
+// ([Handler.SignIn]), for a session of 12 hours at most; other sites cannot make
+// their browsers change anything, here or at the API.
 //
 // # Secrets
 //
