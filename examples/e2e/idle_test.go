@@ -11,6 +11,9 @@ import (
 	"github.com/google/nftables"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
+
+	"github.com/apnkit/apnkit/keys"
 )
 
 // idle has nothing to change: a sync writes nothing, no packet is lost, and no
@@ -30,13 +33,19 @@ func (b *bed) idle(t *testing.T) {
 	require.Equal(t, "0", a.says(t, "writes: (.+)"))
 	require.Empty(t, heard(), "changes of links, addresses, routes or nftables")
 	b.unharmed(t, f)
-	after := db.wireguard(t)
-	for i := range before.Peers {
-		require.Equal(t, before.Peers[i].LastHandshakeTime, after.Peers[i].LastHandshakeTime)
+	require.Equal(t, before, db.shaken(t, b.publicKey(t, web.path())))
+}
+
+// shaken returns when the last handshake with a peer was.
+func (h *host) shaken(t *testing.T, key keys.PublicKey) (at time.Time) {
+	t.Helper()
+	for _, p := range h.wireguard(t).Peers {
+		if p.PublicKey == wgtypes.Key(key) {
+			at = p.LastHandshakeTime
+		}
 	}
-	require.NoError(t, a.in.Close())
-	<-a.done
-	db.begin(t)
+	require.NotZero(t, at)
+	return at
 }
 
 // flushed has somebody else delete all of nftables.

@@ -109,6 +109,10 @@ func (b *bed) ends(t *testing.T) {
 	db.opens(t, b.nat.wire)
 	db.agent.signal(unix.SIGKILL)
 	kernel := db.start(t, role+"=keep", "/proc/self/exe", "/var/lib/apn-agent")
+	defer func() {
+		kernel.signal(unix.SIGKILL)
+		db.begin(t)
+	}()
 	kernel.says(t, "up")
 	b.laptop.fresh(t)
 	laptop := b.config.Interface.Addresses[0].Addr()
@@ -127,8 +131,6 @@ func (b *bed) ends(t *testing.T) {
 		}()
 	}
 	time.Sleep(time.Until(ends) + silence)
-	kernel.signal(unix.SIGKILL)
-	db.begin(t)
 }
 
 // renewed has a flow go on soon after a new lease.
