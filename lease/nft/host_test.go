@@ -334,6 +334,12 @@ func TestForward(t *testing.T) {
 	require.True(t, reaches(client, device), "into the tunnel is the host's business")
 	require.True(t, reaches(device, client), "an answer")
 
+	again := o
+	again.Forward = true
+	_, err = nft.Open(t.Context(), again)
+	require.NoError(t, err)
+	require.False(t, hears(t, fresh(), service, "after a restart"))
+
 	gateway.nft(t, `table ip nat { chain in { type nat hook prerouting priority -100; iifname "apn0" udp dport 8080 dnat to 192.168.1.2:5432; }
 	}`)
 	published := gateway.listen(t, "10.66.0.1:8080") // does not get it
@@ -345,10 +351,9 @@ func TestForward(t *testing.T) {
 		return string(buf[:n]) == "published"
 	}, 5*time.Second, time.Millisecond)
 
-	o.Inside = []string{"eth0"}
+	o.Forward, o.Inside = true, []string{"eth0"}
 	inside, err := nft.Open(t.Context(), o)
 	require.NoError(t, err)
-	require.NoError(t, inside.Forward(t.Context(), true))
 	require.True(t, reaches(fresh(), service), "a network inside")
 	require.NoError(t, inside.Forward(t.Context(), false))
 	require.NoError(t, table.Forward(t.Context(), true))

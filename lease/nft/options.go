@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"go4.org/netipx"
+
+	"github.com/apnkit/apnkit/lease"
 )
 
 // MaxTimeout is the longest that a lease may last from now. Kernels count
@@ -36,6 +38,12 @@ type Options struct {
 	// through this one, such as the bridge of its containers. A final "*"
 	// matches any rest. Nil means none.
 	Inside []string
+	// Forward says whether the host passes packets of the private network on, see
+	// [Table.Forward].
+	Forward bool
+	// Openings are in force from [Open] on, which takes over a table without a
+	// moment in which it is empty. The zero value lets nobody in.
+	Openings lease.Openings
 	// Name of the table. Empty means [DefaultName]. A table of this name is
 	// ours, whoever made it.
 	Name string
@@ -46,8 +54,6 @@ type Options struct {
 	Logger *slog.Logger
 	// Now is the clock that the times of leases refer to. Nil means time.Now.
 	Now func() time.Time
-
-	confine bool // see Table.Forward
 }
 
 // check fills in defaults, and copies what the caller could change.
@@ -83,7 +89,7 @@ func (o *Options) check() error {
 
 // equal reports whether o and p ask for the same rules, of one table.
 func (o *Options) equal(p *Options) bool {
-	return o.Port == p.Port && slices.Equal(o.Protected, p.Protected) && o.confine == p.confine
+	return o.Port == p.Port && slices.Equal(o.Protected, p.Protected) && o.Forward == p.Forward
 }
 
 // guards reports whether there is something to guard against spoofing.

@@ -37,7 +37,7 @@ func (b *batch) rules() {
 	if b.opts.guards() {
 		b.antispoof()
 	}
-	if b.opts.Interface != "" && b.opts.confine {
+	if b.opts.Interface != "" && b.opts.Forward {
 		b.confine()
 	}
 }

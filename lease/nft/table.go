@@ -32,8 +32,8 @@ type Table struct {
 	wall, mono time.Time
 }
 
-// Open closes the port: it installs a table that lets nobody in, in place of any
-// that has its name.
+// Open closes the port to all but o.Openings: it installs a table in place of any
+// that has its name, in one transaction.
 //
 // Errors wrap [ErrInvalid], [ErrPrivilege] or [ErrUnsupported] where one of
 // them is the reason.
@@ -41,7 +41,8 @@ func Open(ctx context.Context, o Options) (*Table, error) {
 	t := &Table{opts: o}
 	err := t.opts.check()
 	if err == nil {
-		err = t.apply(ctx, lease.Openings{}, t.opts)
+		err = t.apply(ctx, o.Openings, t.opts)
+		t.opts.Openings = lease.Openings{} // Apply has later ones
 	}
 	if err != nil {
 		return nil, failed("open", err)
@@ -84,7 +85,7 @@ func (t *Table) Forward(ctx context.Context, on bool) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	o := t.opts
-	o.confine = on
+	o.Forward = on
 	return failed("forward", t.reconfigure(ctx, o))
 }
 

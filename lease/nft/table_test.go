@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -122,6 +123,45 @@ func TestRefusals(t *testing.T) {
 	s.in(t, bob)
 	require.NoError(t, s.table.Apply(t.Context(), opening("198.51.100.7/32", now.Add(nft.MaxTimeout))), "the longest")
 	s.in(t, ada)
+}
+
+// TestTakeOver: whoever opens the table anew, with what it holds, shuts nobody
+// out for a moment.
+func TestTakeOver(t *testing.T) {
+	t.Parallel()
+	o := nft.Options{Openings: let(time.Hour, ada)}
+	o.Openings.Permanent = prefixes("192.0.2.0/24")
+	s := newStreet(t, o)
+	s.in(t, ada)
+	require.False(t, s.knock(t, bob))
+	o.Port, o.Namespace = port, s.fd
+	var opening sync.WaitGroup
+	stop := make(chan struct{})
+	opening.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			again, err := nft.Open(t.Context(), o)
+			if err == nil {
+				err = again.Close()
+			}
+			if err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	})
+	for n := range 200 {
+		if !s.knock(t, ada) {
+			t.Errorf("packet %d is lost", n)
+			break
+		}
+	}
+	close(stop)
+	opening.Wait()
 }
 
 func TestNothingChangedWritesNothing(t *testing.T) {
