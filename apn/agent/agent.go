@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/apnkit/apnkit/apn/netmap"
+	"github.com/apnkit/apnkit/keys"
 )
 
 // Config is what an [Agent] works with.
@@ -75,11 +76,13 @@ type Agent struct {
 	trouble  string   // with following the control plane
 	lacking  string   // what it does not give
 
-	syncing sync.Mutex // one sync at a time; guards what follows
-	draft   draft
-	hosts   map[string]netip.AddrPort // endpoints by name, as last looked up
-	wrote   Endpoints
-	guarded *netmap.Config // for which the firewall was told what to guard
+	syncing  sync.Mutex // one sync at a time; guards what follows
+	draft    draft
+	hosts    map[string]netip.AddrPort // endpoints by name, as last looked up
+	wrote    Endpoints
+	awaited  map[keys.PublicKey]time.Time // since when a first handshake is
+	guarded  *netmap.Config               // for which the firewall was told what to guard
+	confined bool                         // what it was told last
 }
 
 // New returns an Agent that goes by what c.Dir has. A document there that is
@@ -110,6 +113,7 @@ func New(c Config) (*Agent, error) {
 		cfg: c, log: c.Logger, now: c.Now, identity: *c.Identity,
 		dirty: make(chan struct{}, 1), moved: make(chan struct{}, 1), unsettled: make(chan struct{}, 1),
 		hosts: map[string]netip.AddrPort{}, wrote: Endpoints{},
+		awaited: map[keys.PublicKey]time.Time{},
 	}
 	a.identity.PrivateKeys = slices.Clone(a.identity.PrivateKeys)
 	if c.Dir != nil {

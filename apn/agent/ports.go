@@ -47,6 +47,10 @@ type Firewall interface {
 	// Guard says which UDP port that is, and which prefixes enter the server
 	// through the WireGuard interface only. It is idempotent and keeps openings.
 	Guard(ctx context.Context, port uint16, protected []netip.Prefix) error
+	// Forward says whether the server is a gateway. If it is, what comes through
+	// the WireGuard interface reaches no other network that the server happens to
+	// have a route to. It is off at first, idempotent, and keeps openings.
+	Forward(ctx context.Context, on bool) error
 }
 
 // Names makes the names of a netmap known on the server.

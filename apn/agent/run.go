@@ -56,7 +56,7 @@ func (a *Agent) keep(ctx context.Context) {
 				nudge(a.moved)
 			}
 		}
-		a.sleep(ctx, wait, a.dirty, a.cfg.Wake)
+		a.sleep(ctx, a.untilLook(wait), a.dirty, a.cfg.Wake)
 	}
 }
 
@@ -75,7 +75,11 @@ func (a *Agent) follow(ctx context.Context) {
 			continue
 		}
 		// What does not fit what is here may fit nothing.
-		whole = errors.Is(err, ErrStartOver) || errors.Is(err, netmap.ErrBase) || errors.Is(err, netmap.ErrSignature)
+		misfit := errors.Is(err, ErrStartOver) || errors.Is(err, netmap.ErrBase) || errors.Is(err, netmap.ErrSignature)
+		if misfit && !whole { // it answers: a row of failures is over
+			p = pause{}
+		}
+		whole = misfit
 		wait := p.next()
 		if errors.Is(err, ErrRefused) {
 			wait += jitter(refusedPause)

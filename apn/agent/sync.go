@@ -39,6 +39,21 @@ func (r Report) Writes() int {
 	return n
 }
 
+// count adds what was written.
+func (r *Report) count(c wgtypes.Config) {
+	r.Key, r.Port = r.Key || c.PrivateKey != nil, r.Port || c.ListenPort != nil
+	for i := range c.Peers {
+		switch p := &c.Peers[i]; {
+		case p.Remove:
+			r.Removed++
+		case p.UpdateOnly:
+			r.Updated++
+		default:
+			r.Added++
+		}
+	}
+}
+
 // Sync makes the server match the document that the agent has. It reads the
 // server and writes only what differs, so repeating it is harmless. First it
 // closes what is to be closed, then it sets up the interface, and names last.
@@ -47,6 +62,9 @@ func (r Report) Writes() int {
 //
 // Besides the document's rules and leases, peers may send to the port, from the
 // address where they listen themselves.
+//
+// A peer that was added, and has not answered when a Sync comes by a moment
+// later, is removed and added once more, so that the handshake begins anew.
 //
 // If the firewall cannot be set, nothing else is touched. Other failures do not
 // keep the rest from being done; the error joins them, and the next Sync tries
@@ -68,11 +86,18 @@ func (a *Agent) sync(ctx context.Context) (Report, error) {
 	}
 	r := Report{Epoch: want.Epoch, Revision: want.Revision, Peers: len(want.Peers)}
 	a.drawUp(want)
+	silent := a.due()
 	if err := a.closePort(ctx); err != nil {
 		return r, err
 	}
 	links := a.cfg.Interface.SetLinks(ctx, Links{Addresses: want.Addresses, Routes: want.Routes, MTU: a.cfg.MTU, Forward: want.Forward})
+	if links == nil {
+		links = a.confine(ctx, want.Forward)
+	}
 	peers := a.configure(ctx, &r)
+	if peers == nil {
+		peers = a.again(ctx, silent)
+	}
 	var names error
 	if a.cfg.Names != nil {
 		r.Names, names = a.cfg.Names.Apply(ctx, want)
@@ -104,6 +129,11 @@ func (a *Agent) closePort(ctx context.Context) error {
 		}
 		a.guarded = want
 	}
+	if want.Forward {
+		if err := a.confine(ctx, true); err != nil {
+			return err
+		}
+	}
 	// The firewall goes by this server's clock, and drops what has ended.
 	offset := a.clockOffset()
 	o := lease.Openings{Permanent: a.draft.permanent, Leases: make([]lease.Opening, len(want.Openings.Leases))}
@@ -111,6 +141,19 @@ func (a *Agent) closePort(ctx context.Context) error {
 		o.Leases[i] = lease.Opening{Source: l.Source, ExpiresAt: l.ExpiresAt.Add(offset)}
 	}
 	return a.cfg.Firewall.Apply(ctx, o)
+}
+
+// confine keeps what comes through the interface off other networks. That is on
+// before the server forwards, and off after.
+func (a *Agent) confine(ctx context.Context, on bool) error {
+	if a.cfg.Firewall == nil || a.confined == on {
+		return nil
+	}
+	if err := a.cfg.Firewall.Forward(ctx, on); err != nil {
+		return err
+	}
+	a.confined = on
+	return nil
 }
 
 // configure writes what differs on the interface.
@@ -128,9 +171,11 @@ func (a *Agent) configure(ctx context.Context, r *Report) error {
 		return err
 	}
 	if !Empty(c) {
-		if err := a.write(ctx, c, r); err != nil {
+		if err := a.write(ctx, c); err != nil {
 			return err
 		}
+		r.count(c)
+		a.await(c)
 	}
 	a.dropOldKeys(a.draft.want.PublicKey)
 	if n := a.draft.pending; n > 0 {
@@ -140,7 +185,7 @@ func (a *Agent) configure(ctx context.Context, r *Report) error {
 }
 
 // write applies c and remembers the endpoints in it.
-func (a *Agent) write(ctx context.Context, c wgtypes.Config, r *Report) error {
+func (a *Agent) write(ctx context.Context, c wgtypes.Config) error {
 	err := a.cfg.Interface.Configure(ctx, c)
 	for _, p := range c.Peers {
 		key := keys.PublicKey(p.PublicKey)
@@ -151,19 +196,5 @@ func (a *Agent) write(ctx context.Context, c wgtypes.Config, r *Report) error {
 			a.wrote[key] = netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
 		}
 	}
-	if err != nil {
-		return err
-	}
-	r.Key, r.Port = r.Key || c.PrivateKey != nil, r.Port || c.ListenPort != nil
-	for _, p := range c.Peers {
-		switch {
-		case p.Remove:
-			r.Removed++
-		case p.UpdateOnly:
-			r.Updated++
-		default:
-			r.Added++
-		}
-	}
-	return nil
+	return err
 }

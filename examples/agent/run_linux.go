@@ -166,7 +166,8 @@ func (o *options) table(log *slog.Logger) nft.Options {
 	return opts
 }
 
-// firewall is an nftables table that is opened once the port is known.
+// firewall is an nftables table that is opened once all that it holds is known:
+// who is let in stays so while the agent starts anew.
 type firewall struct {
 	opts   nft.Options
 	boot   string                 // file that keeps the port closed from the start of the kernel
@@ -216,6 +217,24 @@ func (f *firewall) Guard(ctx context.Context, port uint16, protected []netip.Pre
 	if t := f.installed(); t != nil {
 		return t.Guard(ctx, port, protected)
 	}
+	return nil
+}
+
+// Forward implements agent.Firewall.
+func (f *firewall) Forward(ctx context.Context, on bool) error {
+	f.opts.Forward = on
+	if t := f.installed(); t != nil {
+		return t.Forward(ctx, on)
+	}
+	return nil
+}
+
+// Apply implements agent.Firewall.
+func (f *firewall) Apply(ctx context.Context, o lease.Openings) error {
+	if t := f.installed(); t != nil {
+		return t.Apply(ctx, o)
+	}
+	f.opts.Openings = o
 	t, err := nft.Open(ctx, f.opts)
 	if err != nil {
 		return err
@@ -224,9 +243,4 @@ func (f *firewall) Guard(ctx context.Context, port uint16, protected []netip.Pre
 	f.table = t
 	f.mu.Unlock()
 	return f.opened(t)
-}
-
-// Apply implements agent.Firewall.
-func (f *firewall) Apply(ctx context.Context, o lease.Openings) error {
-	return f.installed().Apply(ctx, o)
 }

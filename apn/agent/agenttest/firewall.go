@@ -21,6 +21,7 @@ type Firewall struct {
 	mu        sync.Mutex
 	port      uint16
 	protected []netip.Prefix
+	confined  bool
 	openings  lease.Openings
 	writes    int
 	fail      error
@@ -58,6 +59,20 @@ func (f *Firewall) Guard(_ context.Context, port uint16, protected []netip.Prefi
 	return nil
 }
 
+// Forward implements agent.Firewall.
+func (f *Firewall) Forward(_ context.Context, on bool) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.fail != nil {
+		return f.fail
+	}
+	if f.confined != on {
+		f.writes++
+	}
+	f.confined = on
+	return nil
+}
+
 // Open reports whether a may send to the port now.
 func (f *Firewall) Open(a netip.Addr) bool {
 	f.mu.Lock()
@@ -72,6 +87,14 @@ func (f *Firewall) Guarded() (uint16, []netip.Prefix) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.port, f.protected
+}
+
+// Confined reports whether what comes through the interface is kept off other
+// networks.
+func (f *Firewall) Confined() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.confined
 }
 
 // Writes returns how often something was written.
