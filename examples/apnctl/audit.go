@@ -30,7 +30,7 @@ func audit(ctx context.Context, c *call) error {
 		if err != nil {
 			return err
 		}
-		if events = append(events, e); c.last > 0 && c.since == 0 && len(events) > c.last {
+		if events = append(events, e); c.last > 0 && len(events) > c.last {
 			events = slices.Delete(events, 0, 1)
 		}
 		after = e.N
@@ -60,7 +60,7 @@ func (c *call) printEvents(events []apnclient.Event) error {
 				return err
 			}
 		}
-		rows[i] = []string{strconv.FormatUint(e.N, 10), moment(e.At), e.Actor, e.From, e.Action, strings.TrimSpace(e.Object + " " + e.Detail)}
+		rows[i] = []string{strconv.FormatUint(e.N, 10), e.At.Local().Format(time.Stamp), e.Actor, e.From, e.Action, strings.TrimSpace(e.Object + " " + e.Detail)}
 	}
 	if c.json || len(rows) == 0 {
 		return nil
@@ -82,10 +82,10 @@ func wait(ctx context.Context, d time.Duration) bool {
 
 // endedBy is err, unless the user has ended the command.
 func endedBy(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return nil
+	if ctx.Err() == nil {
+		return err
 	}
-	return err
+	return nil
 }
 
 func zone(ctx context.Context, c *call) error {

@@ -125,7 +125,7 @@ func planText(p apnclient.Plan) string {
 			fmt.Fprintf(&b, "  %s\n", clean(o))
 		}
 	}
-	several(p.Servers, "server is set up anew by its agent", "servers are set up anew by their agents")
+	several(p.Servers, "server is set up anew", "servers are set up anew")
 	several(p.Devices, "device needs a new config", "devices need a new config")
 	several(planChanges(p.Leases), "lease changes", "leases change")
 	several(planChanges(p.Rules), "rule changes", "rules change")

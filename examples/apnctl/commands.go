@@ -33,19 +33,19 @@ type command struct {
 // commands is the table, in the order of the help.
 func commands() []command {
 	return slices.Concat([]command{
-		{"login", "URL", "sign in; the API token comes from APN_TOKEN or stdin", "plain", offline, login},
+		{"login", "URL", "sign in; the token comes from APN_TOKEN or stdin", "plain", offline, login},
 		{"whoami", "", "who the token is, and the address it comes from", "", signedIn, read(func(ctx context.Context, c *call) (apnclient.Identity, error) { return c.client.Whoami(ctx) })},
-		{"lease", "APP", "open the port for this computer, until interrupted", "for source member once end", inNetwork, leaseNow},
+		{"lease", "APP", "open the port for this computer, and renew", "for source member once end", inNetwork, leaseNow},
 		{"config", "[MEMBER/]DEVICE [FILE]", "write a device's config file; - for stdout", "format key force", inNetwork, config},
 		{"qr", "[MEMBER/]DEVICE", "show a device's config as a QR code", "", inNetwork, qr},
 		{"up", "[MEMBER/]DEVICE [FILE]", "keep a config file current", "every exec key once", inNetwork, up},
 		{"check", "FILE", "is this config file current?", "", inNetwork, check},
-		{"doctor", "FILE", "what is wrong with a config file, and what to do", "", offline, doctor},
+		{"doctor", "FILE", "what is wrong with it, and what to do", "", offline, doctor},
 	}, objects(), []command{
 		{"audit", "", "who did what; JSON has a line per event", "f last since verify", inNetwork, audit},
 		{"zone", "", "the names, as a master file", "zone hosts report", inNetwork, zone},
 		{"completion", "SHELL", "a script for bash, zsh or fish", "", offline, completion},
-		{"complete", "WORD...", "what may follow; for completion", "", offline, complete},
+		{"complete", "WORD...", "what may follow, for completion", "", offline, complete},
 		{"version", "", "the version of apnctl", "", offline, version},
 	})
 }

@@ -168,7 +168,7 @@ func (c *call) control(ctx context.Context, cfg *render.Config) []finding {
 	if err != nil {
 		return append(all, finding{"config", false, explain(err), "sign in, or find the way there"})
 	}
-	text, do := stateText(state)
+	text, do := stateText(state, c.words[0])
 	all = append(all, finding{"config", do == "", text, do})
 	if ahead := c.clock.ahead.Load(); ahead != nil {
 		f := finding{"clock", true, "right", ""}

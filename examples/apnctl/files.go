@@ -41,6 +41,9 @@ func config(ctx context.Context, c *call) error {
 	if err := replaceFile(path, text); err != nil {
 		return err
 	}
+	if bytes.Contains(text, []byte(render.Placeholder)) {
+		fmt.Fprintf(c.stderr, "put the device's private key into %s, or use -key\n", path)
+	}
 	if c.json {
 		return c.encode(map[string]string{"file": path})
 	}
@@ -184,13 +187,13 @@ func (c *call) freshness(ctx context.Context, cfg *render.Config) (apnclient.Con
 	return c.client.CheckConfig(ctx, c.network, pub.String(), cfg.Fingerprint().String())
 }
 
-// stateText says what a config is worth, and what to do.
-func stateText(s apnclient.ConfigState) (text, do string) {
+// stateText says what the config in a file is worth, and what to do.
+func stateText(s apnclient.ConfigState, path string) (text, do string) {
 	name := "DEVICE"
 	if s.Device != nil {
 		name = s.Device.Member + "/" + s.Device.Name
 	}
-	again := "apnctl config " + name
+	again := "apnctl up " + name + " " + path + " -once"
 	switch s.State {
 	case "current":
 		return "current, the config of " + name, ""
@@ -199,7 +202,7 @@ func stateText(s apnclient.ConfigState) (text, do string) {
 	case "superseded":
 		return name + " was given a newer file, or this one was edited", again
 	default:
-		return "its key is no device's of yours: replaced or removed", "apnctl devices; then " + again
+		return "its key is no device's of yours: replaced or removed", "apnctl devices, to see which there are; then " + again
 	}
 }
 
@@ -213,14 +216,14 @@ func check(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	text, do := stateText(state)
+	text, do := stateText(state, c.words[0])
 	if c.json {
 		err = c.encode(state)
 	} else {
 		fmt.Fprintln(c.stdout, text)
 	}
 	if do != "" {
-		return errors.Join(err, errors.New(state.State+": "+do))
+		return errors.Join(err, errors.New("not current: "+do))
 	}
 	return err
 }

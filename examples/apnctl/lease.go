@@ -14,80 +14,79 @@ import (
 // leaseEvery is how often lease looks where this computer is now.
 const leaseEvery = time.Minute
 
+// hold is what lease has opened.
+type hold struct {
+	app    string
+	in     apnclient.NewLease
+	leases []apnclient.Lease
+	at     netip.Addr // this computer
+	due    time.Time  // to be renewed
+}
+
 // leaseNow opens the port, and keeps it open for wherever this computer goes.
 func leaseNow(ctx context.Context, c *call) error {
-	app := c.words[0]
-	me, err := c.client.Whoami(ctx)
-	if err != nil {
-		return err
-	}
-	in := apnclient.NewLease{Member: c.member, Sources: c.sources, Duration: period(c.duration)}
-	held, err := c.client.AddLease(ctx, c.network, app, in, nil)
-	if err == nil {
-		err = c.sayLeases("opened", held)
-	}
+	h := &hold{app: c.words[0], in: apnclient.NewLease{Member: c.member, Sources: c.sources, Duration: period(c.duration)}}
+	err := c.keep(ctx, h)
 	if err != nil || c.once {
 		return err
 	}
 	next := time.Now().Add(leaseEvery)
-	for wait(ctx, c.tick(app, held)) {
+	for err == nil && wait(ctx, c.tick(h)) {
 		if time.Now().Before(next) {
 			continue
 		}
 		next = time.Now().Add(leaseEvery)
-		renewed, err := c.holdLeases(ctx, app, in, &me.Address, held)
-		switch {
-		case err == nil:
-			held = renewed
-		case ctx.Err() == nil && !refused(err):
-			c.clearLine()
-			fmt.Fprintf(c.stderr, "apnctl: %s\n", explain(err)) // and try again
-		default:
-			c.clearLine()
-			return endedBy(ctx, err)
+		if err = c.keep(ctx, h); err != nil && !refused(err) && ctx.Err() == nil {
+			fmt.Fprintf(c.stderr, "apnctl: %s\n", explain(err))
+			err = nil // and try again
 		}
 	}
 	c.clearLine()
-	if !c.end {
-		return c.sayLeases("open", held)
+	if ctx.Err() == nil || !c.end {
+		return endedBy(ctx, err)
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
-	for _, l := range held {
-		if err := c.client.RevokeLease(ctx, c.network, app, l.ID, nil); err != nil {
+	for _, l := range h.leases {
+		if err := c.client.RevokeLease(ctx, c.network, h.app, l.ID, nil); err != nil {
 			if p, ok := errors.AsType[*apnclient.Problem](err); !ok || p.Status != http.StatusNotFound {
 				return err
 			}
 		}
 	}
-	return c.sayLeases("ended", held)
+	return c.sayLeases("ended", h.leases)
 }
 
-// holdLeases renews leases that are half over, and follows the computer to
-// another address.
-func (c *call) holdLeases(ctx context.Context, app string, in apnclient.NewLease, at *netip.Addr, held []apnclient.Lease) ([]apnclient.Lease, error) {
+// keep leases for the first time, when half of the time is over, and when the
+// computer has another address.
+func (c *call) keep(ctx context.Context, h *hold) error {
 	me, err := c.client.Whoami(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	moved := len(in.Sources) == 0 && me.Address != *at
-	due := moved
-	for _, l := range held {
-		due = due || time.Until(l.ExpiresAt) < l.ExpiresAt.Sub(l.IssuedAt)/2
+	event := "opened"
+	switch moved := len(h.in.Sources) == 0 && me.Address != h.at; {
+	case len(h.leases) == 0:
+	case moved:
+		event = "moved"
+	case c.now().Before(h.due):
+		return nil
+	default:
+		event = "renewed"
 	}
-	if !due {
-		return held, nil
+	// Leasing again extends, and works also if the lease was ended meanwhile.
+	leases, err := c.client.AddLease(ctx, c.network, h.app, h.in, nil)
+	if err != nil {
+		return err
 	}
-	// Leasing again extends, and works also if the lease was lost meanwhile.
-	if held, err = c.client.AddLease(ctx, c.network, app, in, nil); err != nil {
-		return nil, err
+	h.leases, h.at = leases, me.Address
+	for i, l := range leases {
+		if due := c.now().Add(l.ExpiresAt.Sub(c.now()) / 2); i == 0 || due.Before(h.due) {
+			h.due = due
+		}
 	}
-	*at = me.Address
 	c.clearLine()
-	if moved {
-		return held, c.sayLeases("moved", held)
-	}
-	return held, c.sayLeases("renewed", held)
+	return c.sayLeases(event, leases)
 }
 
 func (c *call) sayLeases(event string, leases []apnclient.Lease) error {
@@ -109,11 +108,11 @@ func (c *call) sayLeases(event string, leases []apnclient.Lease) error {
 
 // tick shows the countdown where somebody sees it, and returns the time to the
 // next one.
-func (c *call) tick(app string, held []apnclient.Lease) time.Duration {
-	if !c.tty || c.json || len(held) == 0 {
+func (c *call) tick(h *hold) time.Duration {
+	if !c.tty || c.json {
 		return leaseEvery
 	}
-	fmt.Fprintf(c.stdout, "\r%s: %s left, renewed in time; Ctrl-C ends this \x1b[K", app, left(held[0].ExpiresAt))
+	fmt.Fprintf(c.stdout, "\r%s: %s left, renewed in time; Ctrl-C ends this\x1b[K", h.app, c.left(h.leases[0].ExpiresAt))
 	return time.Second
 }
 

@@ -25,19 +25,19 @@ func apps(ctx context.Context, c *call) error {
 
 func servers(ctx context.Context, c *call) error {
 	return list(c, ofApps(ctx, c, c.client.Servers), "no servers yet: apnctl servers add APP/SERVER", "SERVER ADDRESSES ENDPOINT AGENT", func(s apnclient.Server) []string {
-		return []string{s.App + "/" + s.Name, join(s.Addresses), s.Endpoint, agentState(s.Agent)}
+		return []string{s.App + "/" + s.Name, join(s.Addresses), s.Endpoint, c.agentState(s.Agent)}
 	})
 }
 
 // agentSilence is how long an agent may be silent: it reports every minute.
 const agentSilence = 3 * time.Minute
 
-func agentState(a *apnclient.Agent) string {
+func (c *call) agentState(a *apnclient.Agent) string {
 	switch {
 	case a == nil:
 		return ""
-	case time.Since(a.SeenAt) > agentSilence:
-		return "silent for " + time.Since(a.SeenAt).Round(time.Minute).String()
+	case c.now().Sub(a.SeenAt) > agentSilence:
+		return "silent since " + moment(a.SeenAt)
 	case len(a.Errors) > 0:
 		return a.Errors[0]
 	case a.AppliedRevision < a.WantedRevision:
@@ -115,7 +115,7 @@ func links(ctx context.Context, c *call) error {
 
 func leases(ctx context.Context, c *call) error {
 	return list(c, ofApps(ctx, c, c.client.Leases), "no leases: apnctl lease APP", "APP MEMBER SOURCE LEFT LEASE", func(l apnclient.Lease) []string {
-		return []string{l.App, l.Member, l.Source.String(), left(l.ExpiresAt), l.ID}
+		return []string{l.App, l.Member, l.Source.String(), c.left(l.ExpiresAt), l.ID}
 	})
 }
 

@@ -84,8 +84,10 @@ func (p *program) start(ctx context.Context, args []string) int {
 		p.help(p.stdout, cmd)
 		return 0
 	case usage:
-		fmt.Fprintf(p.stderr, "apnctl: %v\n\n", err)
-		p.help(p.stderr, cmd)
+		if fmt.Fprintf(p.stderr, "apnctl: %v\n", err); cmd != nil {
+			fmt.Fprintf(p.stderr, "usage: apnctl %s [flags]\n", strings.TrimSpace(cmd.name+" "+cmd.args))
+		}
+		fmt.Fprintln(p.stderr, "apnctl help tells more.")
 		return 2
 	case c.json && refused:
 		_ = json.NewEncoder(p.stderr).Encode(problem) // stderr has nowhere to complain
@@ -208,7 +210,7 @@ func (o *options) define(f *flag.FlagSet, names string) {
 	all.BoolVar(&o.verify, "verify", false, "have the server check the hash chain")
 	all.BoolVar(&o.hosts, "hosts", false, "as a hosts file")
 	all.BoolVar(&o.report, "report", false, "names that are withheld, and why")
-	all.IntVar(&o.last, "last", 50, "`number` of events; 0 for all")
+	all.IntVar(&o.last, "last", 50, "at most this `number` of events, the newest; 0 for all")
 	all.Uint64Var(&o.since, "since", 0, "only after the event of this `number`")
 	all.StringVar(&o.zone, "zone", "", "`name` of the zone, if not the forward one")
 	for name := range strings.FieldsSeq(names) {
@@ -242,7 +244,7 @@ func (c *call) parse(args []string) error {
 		return nil
 	}
 	if least := most - strings.Count(cmd.args+" ", "] "); len(c.words) < least || len(c.words) > most {
-		return usageError{"it takes " + strings.ToLower(cmd.args) + ", and nothing else"}
+		return usageError{"too many or too few words"}
 	}
 	return nil
 }

@@ -36,7 +36,7 @@ func objects() []command {
 			return c.client.RemoveApp(ctx, c.network, c.words[0], c.servers, o)
 		})},
 		{"servers", "[APP]", "list servers", "", inNetwork, servers},
-		{"servers show", "APP/SERVER", "one server, with what its agent reports", "", inNetwork, show2((*client).Server)},
+		{"servers show", "APP/SERVER", "one server, and what its agent reports", "", inNetwork, show2((*client).Server)},
 		{"servers add", "APP/SERVER", "add a server", "endpoint address key " + changes, inNetwork, change(func(ctx context.Context, c *call, o opts) (apnclient.Server, error) {
 			return c.client.AddServer(ctx, c.network, c.of, apnclient.NewServer{Name: c.name, Endpoint: c.endpoint, Address: c.address, PublicKey: c.pub}, o)
 		})},
@@ -47,7 +47,7 @@ func objects() []command {
 		{"servers rotate", "APP/SERVER", "give a server a new key", "key " + destroys, inNetwork, change(func(ctx context.Context, c *call, o opts) (apnclient.Server, error) {
 			return c.client.RotateServer(ctx, c.network, c.of, c.name, c.pub, o)
 		})},
-		{"servers join", "APP/SERVER", "a token for its agent: pipe it to agent join -", "", inNetwork, joinServer},
+		{"servers join", "APP/SERVER", "a token for its agent, for: agent join -", "", inNetwork, joinServer},
 		{"members", "", "list members", "", inNetwork, members},
 		{"members show", "MEMBER", "one member", "", inNetwork, show1((*client).Member)},
 		{"members add", "MEMBER", "add a member", changes, inNetwork, change(func(ctx context.Context, c *call, o opts) (apnclient.Member, error) {
@@ -56,7 +56,7 @@ func objects() []command {
 		{"members rm", "MEMBER", "remove a member, with devices and leases", destroys, inNetwork, remove1((*client).RemoveMember)},
 		{"devices", "[MEMBER]", "list devices", "", inNetwork, devices},
 		{"devices show", "[MEMBER/]DEVICE", "one device, and why it is stale", "", inNetwork, show2((*client).Device)},
-		{"devices add", "[MEMBER/]DEVICE", "add a device; with -key its key is made here", "address custody key " + changes, inNetwork, change(func(ctx context.Context, c *call, o opts) (apnclient.Device, error) {
+		{"devices add", "[MEMBER/]DEVICE", "add a device; -key makes its key here", "address custody key " + changes, inNetwork, change(func(ctx context.Context, c *call, o opts) (apnclient.Device, error) {
 			return c.client.AddDevice(ctx, c.network, c.of, apnclient.NewDevice{Name: c.name, Custody: c.custody, Address: c.address, PublicKey: c.pub}, o)
 		})},
 		{"devices rm", "[MEMBER/]DEVICE", "remove a device", destroys, inNetwork, remove2((*client).RemoveDevice)},
@@ -80,7 +80,7 @@ func objects() []command {
 		{"leases rm", "APP LEASE", "end a lease", destroys, inNetwork, remove2((*client).RevokeLease)},
 		{"rules", "[APP]", "list permanent openings", "", inNetwork, rules},
 		{"rules show", "APP RULE", "one rule", "", inNetwork, show2((*client).Rule)},
-		{"rules add", "APP SOURCE", "open the port to an address or prefix for good", "note " + changes, inNetwork, change(func(ctx context.Context, c *call, o opts) (apnclient.Rule, error) {
+		{"rules add", "APP SOURCE", "open the port to an address or prefix", "note " + changes, inNetwork, change(func(ctx context.Context, c *call, o opts) (apnclient.Rule, error) {
 			return c.client.AddRule(ctx, c.network, c.of, c.name, c.note, o)
 		})},
 		{"rules rm", "APP RULE", "close it again", destroys, inNetwork, remove2((*client).RemoveRule)},

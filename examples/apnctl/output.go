@@ -129,7 +129,7 @@ func showFields(t io.Writer, prefix string, v reflect.Value) {
 		name = prefix + strings.ReplaceAll(name, "_", " ")
 		field := v.Field(i)
 		switch {
-		case field.IsZero():
+		case field.IsZero() && field.Kind() != reflect.Bool:
 		case field.Kind() == reflect.Pointer:
 			showFields(t, name+" ", field.Elem())
 		default:
@@ -158,7 +158,7 @@ func texts(value any) []string {
 	if v := reflect.ValueOf(value); v.Kind() == reflect.Slice {
 		var all []string
 		for i := range v.Len() {
-			all = append(all, strings.Trim(fmt.Sprint(v.Index(i)), "{}"))
+			all = append(all, strings.TrimSpace(strings.Trim(fmt.Sprint(v.Index(i)), "{}")))
 		}
 		return all
 	}
@@ -172,8 +172,16 @@ func moment(t time.Time) string {
 	return t.Local().Format("2006-01-02 15:04:05")
 }
 
+// now is the server's time, as far as it is known: leases end by its clock.
+func (c *call) now() time.Time {
+	if ahead := c.clock.ahead.Load(); ahead != nil && ahead.Abs() > clockFine {
+		return time.Now().Add(*ahead)
+	}
+	return time.Now()
+}
+
 // left is how long it is until t, in whole seconds.
-func left(t time.Time) string { return time.Until(t).Round(time.Second).String() }
+func (c *call) left(t time.Time) string { return t.Sub(c.now()).Round(time.Second).String() }
 
 // join prints values side by side.
 func join[T any](values []T) string {

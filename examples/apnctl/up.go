@@ -40,7 +40,7 @@ func up(ctx context.Context, c *call) error {
 		event, err := c.freshen(ctx, path)
 		if event != nil {
 			hook = c.exec != ""
-			if err := c.say(event, fmt.Sprintf("%s %s: new file, it was %s", moment(event.At), path, cmp.Or(event.Why, event.State))); err != nil {
+			if err := c.say(event, fmt.Sprintf("%s %s: new file (%s)", moment(event.At), path, cmp.Or(event.Why, event.State))); err != nil {
 				return err
 			}
 		}
@@ -82,14 +82,19 @@ func (c *call) freshen(ctx context.Context, path string) (*upEvent, error) {
 		return nil, fmt.Errorf("%w: %w", err, errNotOurs)
 	default:
 		state, err := c.freshness(ctx, cfg)
-		if err != nil || state.State == "current" && state.Device.Member == c.of && state.Device.Name == c.name {
+		if err != nil {
 			return nil, err
 		}
 		if d := state.Device; d != nil && (d.Member != c.of || d.Name != c.name) {
 			return nil, fmt.Errorf("%s is the config of %s/%s: %w", path, d.Member, d.Name, errNotOurs)
 		}
+		if state.State == "current" {
+			return nil, nil
+		}
 		event.State = state.State
-		event.Why, _ = stateText(state)
+		if state.Device != nil {
+			event.Why = reasons(state.Device)
+		}
 	}
 	text, err := c.download(ctx, render.Quick, cfg)
 	defer func() { clear(text) }()

@@ -46,12 +46,12 @@ type Problem struct {
 	Type      string `json:"type"` // "urn:apnkit:problem:not-found"
 	Title     string `json:"title"`
 	Status    int    `json:"status"`
-	Detail    string `json:"detail"`
-	Field     string `json:"field"` // the input that is at fault
-	Servers   int    `json:"servers"`
-	Limit     int    `json:"limit"`
-	Config    string `json:"config"` // the file that stands in for a QR code
-	RequestID string `json:"request_id"`
+	Detail    string `json:"detail,omitempty"`
+	Field     string `json:"field,omitempty"` // the input that is at fault
+	Servers   int    `json:"servers,omitempty"`
+	Limit     int    `json:"limit,omitempty"`
+	Config    string `json:"config,omitempty"` // the file that stands in for a QR code
+	RequestID string `json:"request_id,omitempty"`
 }
 
 func (p *Problem) Error() string {

@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -296,14 +297,14 @@ func TestRepeats(t *testing.T) {
 	ctx, c := t.Context(), start(t)
 	_, err := c.AddNetwork(ctx, apnclient.NewNetwork{Name: "acme"}, nil)
 	require.NoError(t, err)
-	calls := 0
+	var calls atomic.Int32
 	lose := func(times int) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		calls = 0
+		calls.Store(0)
 		c.before = func(w http.ResponseWriter, _ *http.Request) bool {
-			if calls++; calls <= times {
-				if calls == 1 { // the request arrives, its answer does not
+			if n := int(calls.Add(1)); n <= times {
+				if n == 1 { // the request arrives, its answer does not
 					return answerLost(w)
 				}
 				w.Header().Set("Retry-After", "0")
@@ -316,12 +317,12 @@ func TestRepeats(t *testing.T) {
 	lose(2)
 	_, err = c.AddApp(ctx, "acme", apnclient.NewApp{Name: "shop"}, nil)
 	require.NoError(t, err)
-	require.Equal(t, 3, calls)
+	require.EqualValues(t, 3, calls.Load())
 
 	lose(1)
 	_, err = c.AddToken(ctx, apnclient.NewToken{Name: "once"})
 	require.Error(t, err, "a secret is not sent twice")
-	require.Equal(t, 1, calls)
+	require.EqualValues(t, 1, calls.Load())
 
 	lose(100)
 	stop, cancel := context.WithCancel(ctx)
