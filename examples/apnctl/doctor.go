@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/apnkit/apnkit/apn/apnhttp/apnclient"
 	"github.com/apnkit/apnkit/render"
 )
 
@@ -36,18 +37,9 @@ func doctor(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	all := []finding{fileMode(path), sound(cfg), c.overlaps(cfg)}
-	all = append(all, c.endpoints(ctx, cfg)...)
-	if err := c.connect(); err == nil {
-		err = c.findNetwork(ctx)
-		if err == nil {
-			all = append(all, c.control(ctx, cfg)...)
-		} else {
-			all = append(all, finding{"server", false, explain(err), "sign in, or find the way there"})
-		}
-	} else {
-		all = append(all, finding{"server", false, err.Error(), "sign in to have the rest checked"})
-	}
+	all := []finding{fileMode(path), sound(cfg.Config), c.overlaps(cfg.Config)}
+	all = append(all, c.endpoints(ctx, cfg.Config)...)
+	all = append(all, c.control(ctx, cfg)...)
 	wrong := 0
 	for _, f := range all {
 		if !f.OK {
@@ -97,15 +89,20 @@ func sound(cfg *render.Config) finding {
 	return finding{"keys", true, fmt.Sprintf("sound, %d servers", len(cfg.Peers)), ""}
 }
 
-// overlaps finds addresses that lead into the tunnel and into a network that the
-// computer is in.
+// overlaps finds addresses that lead to two peers, or into the tunnel and into a
+// network that the computer is in.
 func (c *call) overlaps(cfg *render.Config) finding {
 	local, err := c.local()
 	if err != nil {
 		return finding{"routes", false, err.Error(), "look at ip route"}
 	}
-	for _, p := range cfg.Peers {
+	for i, p := range cfg.Peers {
 		for _, route := range p.AllowedIPs {
+			for _, other := range cfg.Peers[:i] {
+				if at := slices.IndexFunc(other.AllowedIPs, route.Overlaps); at >= 0 {
+					return finding{"routes", false, fmt.Sprintf("%v of %s and %v of %s overlap", route, p.Name, other.AllowedIPs[at], other.Name), "remove one: only the narrower gets the traffic"}
+				}
+			}
 			for _, l := range local {
 				own := slices.ContainsFunc(cfg.Interface.Addresses, func(a netip.Prefix) bool { return a.Addr() == l.Addr() })
 				if !own && route.Bits() > 0 && l.Masked().Overlaps(route) {
@@ -162,14 +159,20 @@ func routed(ctx context.Context, addr netip.Addr, port uint16) bool {
 }
 
 // control asks the server.
-func (c *call) control(ctx context.Context, cfg *render.Config) []finding {
-	var all []finding
-	state, err := c.freshness(ctx, cfg)
-	if err != nil {
-		return append(all, finding{"config", false, explain(err), "sign in, or find the way there"})
+func (c *call) control(ctx context.Context, cfg *file) []finding {
+	var state apnclient.ConfigState
+	err := c.connect()
+	if err == nil {
+		err = c.findNetwork(ctx)
 	}
-	text, do := stateText(state, c.words[0])
-	all = append(all, finding{"config", do == "", text, do})
+	if err == nil {
+		state, err = c.freshness(ctx, cfg)
+	}
+	if err != nil {
+		return []finding{{"server", false, explain(err), "sign in, or find the way there, to have the rest checked"}}
+	}
+	text, do := stateText(state, cfg, c.words[0])
+	all := []finding{{"config", do == "", text, do}}
 	if ahead := c.clock.ahead.Load(); ahead != nil {
 		f := finding{"clock", true, "right", ""}
 		if ahead.Abs() > clockFine {
@@ -177,7 +180,7 @@ func (c *call) control(ctx context.Context, cfg *render.Config) []finding {
 		}
 		all = append(all, f)
 	}
-	return append(all, c.port(ctx, cfg), c.names(ctx, cfg))
+	return append(all, c.port(ctx, cfg.Config), c.names(ctx, cfg.Config))
 }
 
 // port looks whether each app lets this computer's address knock.
@@ -223,6 +226,9 @@ func (c *call) names(ctx context.Context, cfg *render.Config) finding {
 	}
 	suffix := cmp.Or(n.Suffix, "apn")
 	for _, p := range cfg.Peers {
+		if !strings.Contains(p.Name, ".") {
+			continue // somebody else's peer
+		}
 		name := p.Name + "." + suffix
 		addrs, err := c.resolve(ctx, "ip", name)
 		switch {

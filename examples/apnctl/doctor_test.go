@@ -46,11 +46,12 @@ func TestDoctor(t *testing.T) {
 		{"the local network overlaps", func(_ *testing.T, w *world, _ string) {
 			w.local = append(w.local, netip.MustParsePrefix("10.66.0.77/24"))
 		}, []string{"routes"}, "another subnet"},
+		{"two peers overlap", swap("\n[Peer]", "\n[Peer]\nPublicKey = xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=\nAllowedIPs = 10.66.0.0/24\nEndpoint = 192.0.2.1:1\n\n[Peer]"), []string{"routes"}, "narrower"},
 		{"the tunnel's own address does not", func(_ *testing.T, w *world, _ string) {
 			w.local = append(w.local, netip.MustParsePrefix("10.66.128.2/16"))
 		}, nil, ""},
-		{"no endpoint", swap("Endpoint = 203.0.113.7:51820\n", ""), []string{"config", "endpoint"}, "servers set"},
-		{"an unknown host", swap("203.0.113.7", "nowhere.test"), []string{"config", "endpoint"}, "resolver"},
+		{"no endpoint", swap("Endpoint = 203.0.113.7:51820\n", ""), []string{"endpoint"}, "servers set"},
+		{"an unknown host", swap("203.0.113.7", "nowhere.test"), []string{"endpoint"}, "resolver"},
 		{"stale", func(t *testing.T, w *world, _ string) {
 			t.Helper()
 			w.must(t, "servers", "add", "shop/web-3", "-endpoint", "203.0.113.9:51820")

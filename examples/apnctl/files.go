@@ -59,39 +59,50 @@ func (c *call) path(format render.Format) (string, error) {
 	return format.Filename(&render.Config{Name: c.network + "-" + c.name})
 }
 
-// download returns a device's config. Where the server has no private key, the
+// download returns a device's config. mine, which may be nil, is the file that is
+// replaced: what its owner added stays. Where the server has no private key, the
 // one of -key or mine goes in, if it is the device's.
-func (c *call) download(ctx context.Context, format render.Format, mine *render.Config) ([]byte, error) {
+func (c *call) download(ctx context.Context, format render.Format, mine *file) ([]byte, error) {
+	if c.keyFile == "" && mine == nil {
+		return c.client.DeviceConfig(ctx, c.network, c.of, c.name, format.String())
+	}
 	var own keys.PrivateKey
-	switch {
-	case c.keyFile != "":
+	if mine != nil {
+		own = mine.Interface.PrivateKey
+	}
+	if c.keyFile != "" {
 		var err error
 		if own, err = readKey(c.keyFile); err != nil {
 			return nil, err
 		}
-	case mine != nil:
-		own = mine.Interface.PrivateKey
-	}
-	if own.IsZero() {
-		return c.client.DeviceConfig(ctx, c.network, c.of, c.name, format.String())
 	}
 	text, err := c.client.DeviceConfig(ctx, c.network, c.of, c.name, render.Quick.String())
 	if err != nil {
 		return nil, err
 	}
+	defer clear(text)
 	cfg, err := render.Parse(text, nil)
 	if err != nil {
 		return nil, fmt.Errorf("the server's answer is no config file: %w", err)
 	}
+	in := &cfg.Interface
 	switch {
-	case !cfg.Interface.PrivateKey.IsZero(): // the server's word counts
-	case cfg.Interface.PublicKey == own.PublicKey():
-		cfg.Interface.PrivateKey = own
+	case !in.PrivateKey.IsZero(): // the server's word counts
+	case !own.IsZero() && in.PublicKey == own.PublicKey():
+		in.PrivateKey = own
 	default:
-		return nil, fmt.Errorf("the private key here is not that of %s/%s", c.of, c.name)
+		return nil, fmt.Errorf("the private key of %s/%s is not here: give it with -key", c.of, c.name)
 	}
-	defer clear(text)
-	return format.Append(nil, cfg, &render.Options{Secrets: true})
+	if mine != nil {
+		old := mine.Interface
+		in.ListenPort, in.FwMark, in.MTU = cmp.Or(in.ListenPort, old.ListenPort), cmp.Or(in.FwMark, old.FwMark), cmp.Or(in.MTU, old.MTU)
+		in.Table, in.Hooks = cmp.Or(in.Table, old.Table), old.Hooks
+		if len(in.DNS)+len(in.Search) == 0 {
+			in.DNS, in.Search = old.DNS, old.Search
+		}
+	}
+	made, _ := render.ReadFingerprint(text)
+	return format.Append(nil, cfg, &render.Options{Secrets: true, Hooks: true, Fingerprint: made})
 }
 
 // readKey reads a private key as wg genkey writes it.
@@ -163,8 +174,13 @@ func qr(ctx context.Context, c *call) error {
 	return c.text("qr", text, err)
 }
 
-// readConfig reads a config file.
-func readConfig(path string) (*render.Config, error) {
+// file is a config file of this computer.
+type file struct {
+	*render.Config
+	made render.Fingerprint // as it was handed out; its owner may have added to it
+}
+
+func readConfig(path string) (*file, error) {
 	text, err := readFile(path)
 	if err != nil {
 		return nil, err
@@ -174,21 +190,25 @@ func readConfig(path string) (*render.Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s is not a config file: %w", path, err)
 	}
-	return cfg, nil
+	made, ok := render.ReadFingerprint(text)
+	if !ok {
+		made = cfg.Fingerprint()
+	}
+	return &file{cfg, made}, nil
 }
 
-// freshness asks what a config is worth. Only its public key and fingerprint
-// leave this computer.
-func (c *call) freshness(ctx context.Context, cfg *render.Config) (apnclient.ConfigState, error) {
-	pub := cfg.Interface.PublicKey
-	if !cfg.Interface.PrivateKey.IsZero() {
-		pub = cfg.Interface.PrivateKey.PublicKey()
+// freshness asks what a file is worth. Only its public key and fingerprint leave
+// this computer.
+func (c *call) freshness(ctx context.Context, f *file) (apnclient.ConfigState, error) {
+	pub := f.Interface.PublicKey
+	if !f.Interface.PrivateKey.IsZero() {
+		pub = f.Interface.PrivateKey.PublicKey()
 	}
-	return c.client.CheckConfig(ctx, c.network, pub.String(), cfg.Fingerprint().String())
+	return c.client.CheckConfig(ctx, c.network, pub.String(), f.made.String())
 }
 
 // stateText says what the config in a file is worth, and what to do.
-func stateText(s apnclient.ConfigState, path string) (text, do string) {
+func stateText(s apnclient.ConfigState, f *file, path string) (text, do string) {
 	name := "DEVICE"
 	if s.Device != nil {
 		name = s.Device.Member + "/" + s.Device.Name
@@ -196,11 +216,14 @@ func stateText(s apnclient.ConfigState, path string) (text, do string) {
 	again := "apnctl up " + name + " " + path + " -once"
 	switch s.State {
 	case "current":
+		if f.Fingerprint() != f.made {
+			name += ", with changes made here"
+		}
 		return "current, the config of " + name, ""
 	case "stale":
 		return "stale, the config of " + name + ": " + reasons(s.Device), again
 	case "superseded":
-		return name + " was given a newer file, or this one was edited", again
+		return name + " was given a newer file", again
 	default:
 		return "its key is no device's of yours: replaced or removed", "apnctl devices, to see which there are; then " + again
 	}
@@ -208,15 +231,15 @@ func stateText(s apnclient.ConfigState, path string) (text, do string) {
 
 // check tells whether a file is current.
 func check(ctx context.Context, c *call) error {
-	cfg, err := readConfig(c.words[0])
+	f, err := readConfig(c.words[0])
 	if err != nil {
 		return err
 	}
-	state, err := c.freshness(ctx, cfg)
+	state, err := c.freshness(ctx, f)
 	if err != nil {
 		return err
 	}
-	text, do := stateText(state, c.words[0])
+	text, do := stateText(state, f, c.words[0])
 	if c.json {
 		err = c.encode(state)
 	} else {

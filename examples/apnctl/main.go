@@ -131,12 +131,12 @@ func explain(err error) string {
 	if !ok {
 		return strings.TrimPrefix(err.Error(), "apnclient: ")
 	}
-	text := p.Title
+	text := clean(p.Title)
 	if p.Detail != "" {
-		text += ": " + p.Detail
+		text += ": " + clean(p.Detail)
 	}
 	if p.Field != "" && !strings.Contains(p.Detail, p.Field) {
-		text += " (" + p.Field + ")"
+		text += " (" + clean(p.Field) + ")"
 	}
 	switch {
 	case p.Status == http.StatusUnauthorized:

@@ -75,13 +75,13 @@ var errNotOurs = errors.New("move it away, or name another file")
 // nil if it is.
 func (c *call) freshen(ctx context.Context, path string) (*upEvent, error) {
 	event := &upEvent{At: time.Now(), State: "missing", File: path}
-	cfg, err := readConfig(path)
+	mine, err := readConfig(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 	case err != nil:
 		return nil, fmt.Errorf("%w: %w", err, errNotOurs)
 	default:
-		state, err := c.freshness(ctx, cfg)
+		state, err := c.freshness(ctx, mine)
 		if err != nil {
 			return nil, err
 		}
@@ -96,7 +96,7 @@ func (c *call) freshen(ctx context.Context, path string) (*upEvent, error) {
 			event.Why = reasons(state.Device)
 		}
 	}
-	text, err := c.download(ctx, render.Quick, cfg)
+	text, err := c.download(ctx, render.Quick, mine)
 	defer func() { clear(text) }()
 	if err != nil {
 		return nil, err

@@ -80,7 +80,7 @@ func TestOwnKey(t *testing.T) {
 	w.must(t, "devices", "add", "ada/other", "-key", key+"2")
 	_, stderr, status = w.run(t, "config", "ada/own", "-", "-key", key+"2")
 	require.Equal(t, 1, status)
-	require.Contains(t, stderr, "not that of ada/own")
+	require.Contains(t, stderr, "of ada/own is not here")
 	require.NotContains(t, sent.String(), strings.TrimSpace(string(secret)))
 }
 
@@ -118,6 +118,24 @@ func TestUp(t *testing.T) {
 		require.Contains(t, out.take(), "new file (unknown)")
 		w.must(t, "check", path)
 
+		text, err := os.ReadFile(path)
+		require.NoError(t, err)
+		mine := "MTU = 1280\nDNS = 10.66.0.2\nPostUp = logger up\n"
+		require.NoError(t, os.WriteFile(path, []byte(strings.Replace(string(text), "\n[Peer]", mine+"\n[Peer]", 1)), 0o600))
+		pass()
+		require.Empty(t, out.take(), "what the owner adds does not make it stale")
+		require.Contains(t, w.must(t, "check", path), "with changes made here")
+		w.must(t, "servers", "rm", "shop/web-3", "-yes")
+		pass()
+		require.Contains(t, out.take(), "server removed shop/web-3")
+		text, err = os.ReadFile(path)
+		require.NoError(t, err)
+		for line := range strings.Lines(mine) {
+			require.Contains(t, string(text), line, "and it stays")
+		}
+		require.NotContains(t, string(text), "web-3")
+		w.must(t, "check", path)
+
 		w.set(func() {
 			w.before = func(r *http.Request) *http.Response {
 				return &http.Response{StatusCode: http.StatusServiceUnavailable, Body: io.NopCloser(strings.NewReader("")), Request: r}
@@ -129,7 +147,7 @@ func TestUp(t *testing.T) {
 		pass()
 		require.Empty(t, errs.take())
 
-		text, err := os.ReadFile(path)
+		text, err = os.ReadFile(path)
 		require.NoError(t, err)
 		require.NoError(t, os.WriteFile(path, append(text, "\n[Peer]\nPublicKey = garbage\n"...), 0o600))
 		pass()
