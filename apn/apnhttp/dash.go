@@ -360,31 +360,38 @@ type fieldView struct {
 	Name, ID, Label, Hint, Value, Example, Error string
 	Kind                                         fieldKind
 	Required                                     bool
+	Focus                                        bool // what is wrong is here: the browser shows it
 	Options                                      []option
 }
 
 // form returns a form with values by name, or nil if it is not for the
-// principal. Values that no field asks for are hidden ones.
+// principal. Values that no field asks for are hidden ones, as is one whose name
+// begins with "=": it is settled.
 func (c *call) form(do string, values ...string) *formView {
 	a := c.route.page.action(do)
+	given, settled := map[string]string{}, map[string]bool{}
+	for i := 0; i+1 < len(values); i += 2 {
+		name, fixed := strings.CutPrefix(values[i], "=")
+		values[i], given[name], settled[name] = name, values[i+1], fixed
+	}
 	if a == nil || !c.may(a.api, values...) {
 		return nil
 	}
-	v := &formView{Do: do, Path: c.here(), Title: a.title, Intro: a.intro, Submit: a.submit, Danger: a.danger}
-	given := map[string]string{}
-	for i := 0; i+1 < len(values); i += 2 {
-		given[values[i]] = values[i+1]
+	for _, f := range a.fields {
+		settled[f.name] = settled[f.name] || f.kind == hiddenField
 	}
+	v := &formView{Do: do, Path: c.here(), Title: a.title, Intro: a.intro, Submit: a.submit, Danger: a.danger}
 	failed := c.failed
-	if failed != nil && (failed.do != do || !sameItem(a, failed.values, given)) {
+	if failed != nil && (failed.do != do || !a.sameItem(failed.values, given, settled)) {
 		failed = nil
 	}
 	if failed != nil {
 		v.Open = true
 		v.Problem = failed.problem.sentence()
 	}
+	marked := false
 	for _, f := range a.fields {
-		if f.kind == hiddenField || f.operators && !c.who.Operator {
+		if settled[f.name] || f.operators && !c.who.Operator {
 			continue
 		}
 		view := fieldView{
@@ -402,6 +409,7 @@ func (c *call) form(do string, values ...string) *formView {
 			if view.Error = failed.problem.about(f.name); view.Error != "" {
 				v.Problem = "Nothing was changed. Please look at what is marked."
 				v.MoreOpen = v.MoreOpen || f.more
+				view.Focus, marked = !marked, true
 			}
 		}
 		if f.more {
@@ -409,6 +417,9 @@ func (c *call) form(do string, values ...string) *formView {
 		} else {
 			v.Fields = append(v.Fields, view)
 		}
+	}
+	if failed != nil && !marked && len(v.Fields) > 0 {
+		v.Fields[0].Focus = true
 	}
 	for i := 0; i+1 < len(values); i += 2 {
 		if value, ok := given[values[i]]; ok {
@@ -421,11 +432,11 @@ func (c *call) form(do string, values ...string) *formView {
 	return v
 }
 
-// sameItem reports whether a form that was sent is about the item of a button.
-func sameItem(a *action, values url.Values, given map[string]string) bool {
+// sameItem reports whether a form that was sent is the one with these values.
+func (a *action) sameItem(sent url.Values, given map[string]string, settled map[string]bool) bool {
 	for name, value := range given {
-		isField := slices.ContainsFunc(a.fields, func(f field) bool { return f.name == name })
-		if !isField && values.Get(name) != value {
+		asked := slices.ContainsFunc(a.fields, func(f field) bool { return f.name == name }) && !settled[name]
+		if !asked && sent.Get(name) != value {
 			return false
 		}
 	}

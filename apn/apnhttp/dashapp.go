@@ -241,7 +241,8 @@ func (c *call) appPage() error {
 		data.Next = "?" + url.Values{"after": {servers[len(servers)-1].Name}, "find": {data.Find}}.Encode()
 	}
 	if data.MayLease {
-		data.Nobody = c.who.Operator && len(leaserOptions(c)) == 0
+		people := leaserOptions(c)
+		data.Nobody = c.who.Operator && people != nil && len(people) == 0
 		if data.Leases, err = c.leaseRows(a.Name); err != nil {
 			return err
 		}

@@ -41,12 +41,24 @@ func (a *api) large() {
 	}
 }
 
+// wide makes a network "wide" of 300 apps with 3 servers each, and ada with access
+// to all.
+func (a *api) wide() {
+	a.post("/v1/networks", `{"name":"wide","prefixes":["10.64.0.0/12","fd12:3456:789a::/48"],"subnet_bits":26}`).is(201)
+	a.post("/v1/networks/wide/members", `{"name":"ada"}`).is(201)
+	for i := range 300 {
+		a.post("/v1/networks/wide/import", fmt.Sprintf(`{"apps":[{"name":"application-%03d","servers":[{"name":"a"},{"name":"b"},{"name":"c"}]}]}`, i)).is(201)
+		a.call("PUT", fmt.Sprintf("/v1/networks/wide/members/ada/roles/application-%03d", i), `{"role":"developer"}`).is(200)
+	}
+}
+
 // BenchmarkPage measures the pages of the dashboard in a network of 1,000
 // servers. Targets: 20 ms and 200 kB for any.
 func BenchmarkPage(b *testing.B) {
 	a := newAPI(b, func(c *apnhttp.Config) { c.Logger = nil })
 	a.large()
 	a.post("/v1/networks/big/apps/app-1/servers", `{"name":"server-000-000"}`).is(201)
+	a.wide()
 	br := a.signIn()
 	for _, bb := range []struct{ name, path string }{
 		{"networks", "/"},
@@ -59,6 +71,8 @@ func BenchmarkPage(b *testing.B) {
 		{"names", "/networks/big/names"},
 		{"audit", "/networks/big/audit"},
 		{"keys", "/networks/big/keys"},
+		{"network=wide", "/networks/wide"},
+		{"member=wide", "/networks/wide/people/ada"},
 		{"tokens", "/tokens"},
 	} {
 		b.Run(bb.name, func(b *testing.B) {

@@ -63,8 +63,11 @@ func TestRefusedForm(t *testing.T) {
 		for i := 0; i < len(tt.values); i += 2 {
 			require.Equal(t, tt.values[i+1], kept.Get(tt.values[i]), name)
 		}
-		marked := ""
+		marked, focus := "", 0
 		for n := range form.Descendants() {
+			if has(n, "autofocus") {
+				focus++
+			}
 			if attr(n, "aria-invalid") == "true" {
 				marked = attr(n, "name")
 				for p := n.Parent; p != nil; p = p.Parent { // nothing hides it
@@ -77,6 +80,7 @@ func TestRefusedForm(t *testing.T) {
 			tt.says = ""
 		}
 		require.Equal(t, tt.field, marked, name)
+		require.Equal(t, 1, focus, name)
 		require.Contains(t, textOf(form), tt.says, name)
 		b.open(b.at) // and a look at the page again is only that
 	}

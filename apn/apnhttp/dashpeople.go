@@ -14,21 +14,33 @@ import (
 	"github.com/apnkit/apnkit/render"
 )
 
-// leaserOptions are the people whom the port of the app may be opened for.
+// maxOptions is how many choices there are at most; with more, people type.
+const maxOptions = 200
+
+// leaserOptions are the people whom the port of the app may be opened for, nil if
+// they are too many.
 func leaserOptions(c *call) []option {
 	app := c.r.PathValue("app")
 	list := []option{}
-	members, _ := c.net.Members(&apn.ListOptions{Limit: maxLimit})
+	members, _ := c.net.Members(nil)
 	for _, m := range members {
-		if m.Roles[app] >= apn.Developer {
-			list = append(list, option{m.Name, m.Name})
+		if m.Roles[app] < apn.Developer {
+			continue
 		}
+		if len(list) == maxOptions {
+			return nil
+		}
+		list = append(list, option{m.Name, m.Name})
 	}
 	return list
 }
 
+// appOptions are the apps, nil if they are too many.
 func appOptions(c *call) []option {
-	apps, _ := c.net.Apps(&apn.ListOptions{Limit: maxLimit})
+	apps, more := c.net.Apps(&apn.ListOptions{Limit: maxOptions})
+	if more {
+		return nil
+	}
 	list := make([]option, len(apps))
 	for i, a := range apps {
 		list[i] = option{a.Name, a.Name}
@@ -232,12 +244,16 @@ func (c *call) memberPage() error {
 		Member  apn.Member
 		Mine    bool
 		Roles   []roleRow
+		More    int  // roles that are not shown
 		Apps    bool // there are some
 		Devices []deviceRow
 		Token   string // just made
 	}{frame: c.frame(title, crumbs...), Member: m, Mine: m.Name == c.who.Member, Roles: roleRows(m), Token: c.token}
+	if n := len(data.Roles) - pageSize; n > 0 {
+		data.Roles, data.More = data.Roles[:pageSize], n
+	}
 	for i, r := range data.Roles {
-		data.Roles[i].Form = c.form("set-role", "app", r.App, "role", r.Role.String())
+		data.Roles[i].Form = c.form("set-role", "=app", r.App, "role", r.Role.String())
 	}
 	apps, _ := c.net.Apps(&apn.ListOptions{Limit: 1})
 	data.Apps = len(apps) > 0
@@ -348,7 +364,6 @@ func (c *call) devicePage() error {
 	data := struct {
 		frame
 		Device   deviceRow
-		Gone     bool // its private key cannot be had again
 		TooMany  bool
 		Limit    int
 		QR       template.HTML

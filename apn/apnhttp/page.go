@@ -172,9 +172,6 @@ func (c *call) frame(title string, crumbs ...link) frame {
 		c: c, Title: title, Root: c.h.prefix, Stamp: c.h.assets.stamp, Who: c.who.Name, Crumbs: crumbs,
 		Said: c.said(), Now: c.h.now(),
 	}
-	if c.failed != nil {
-		f.Note = c.failed.problem.Title
-	}
 	if c.net == nil {
 		if c.who.Operator {
 			f.Nav = []link{{Label: "Networks", Path: c.at("")}, {Label: "Tokens", Path: c.at("tokens")}}
