@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"strconv"
 	"time"
 
 	"github.com/apnkit/apnkit/apn/store"
@@ -183,21 +182,6 @@ func (n *Network) drain(ctx context.Context) error {
 	}
 }
 
-func (n *Network) auditMark(ctx context.Context, key string) (auditMark, store.Rev, error) {
-	page, err := n.ctl.store.Get(ctx, n.auditSpace(), key)
-	if err != nil {
-		return auditMark{}, 0, storeError(err)
-	}
-	if len(page.Entries) == 0 {
-		return auditMark{}, 0, nil
-	}
-	var m auditMark
-	if err := json.Unmarshal(page.Entries[0].Value, &m); err != nil {
-		return auditMark{}, 0, damaged(key, errors.New("malformed JSON document"))
-	}
-	return m, page.Entries[0].Rev, nil
-}
-
 func decodeEvent(e store.Entry) (chained, error) {
 	var c chained
 	if err := json.Unmarshal(e.Value, &c); err != nil {
@@ -217,53 +201,21 @@ func (n *Network) Audit(ctx context.Context, after uint64, limit int) (events []
 	if err := n.drain(ctx); err != nil {
 		return nil, false, &Error{Op: op, Object: n.name, Err: err}
 	}
-	page, err := n.ctl.store.List(ctx, n.auditSpace(), auditEvent, auditEvent+outNumber(after), limit)
-	if err != nil {
-		return nil, false, &Error{Op: op, Object: n.name, Err: storeError(err)}
+	if events, more, err = n.chain().events(ctx, after, limit); err != nil {
+		return nil, false, &Error{Op: op, Object: n.name, Err: err}
 	}
-	for _, entry := range page.Entries {
-		c, err := decodeEvent(entry)
-		if err != nil {
-			return nil, false, &Error{Op: op, Object: n.name, Err: err}
-		}
-		events = append(events, c.Event)
-	}
-	return events, page.More, nil
+	return events, more, nil
 }
 
 // VerifyAudit walks the whole audit log, from the first event that is not
 // forgotten, and returns the number of the last. If an event was changed, removed or moved, the error wraps
 // [ErrDamaged] and names its number.
-func (n *Network) VerifyAudit(ctx context.Context) (uint64, error) {
-	fail := func(number uint64) (uint64, error) {
-		err := fmt.Errorf("event %s: %w", strconv.FormatUint(number, 10), ErrDamaged)
-		return number - 1, &Error{Op: "verify audit log", Object: n.name, Err: err}
+func (n *Network) VerifyAudit(ctx context.Context) (last uint64, err error) {
+	if err = n.drain(ctx); err == nil {
+		last, err = n.chain().verify(ctx)
 	}
-	floor, _, err := n.auditMark(ctx, auditFloorKey)
-	if err != nil {
-		return 0, &Error{Op: "verify audit log", Object: n.name, Err: err}
-	}
-	last, hash := floor.N, floor.Hash
-	for more := true; more; {
-		var events []Event
-		var err error
-		if events, more, err = n.Audit(ctx, last, 1000); err != nil {
-			return last, err
-		}
-		for _, e := range events {
-			want, err := e.link(hash)
-			if err != nil || e.N != last+1 || !bytes.Equal(want.Hash, e.Hash) {
-				return fail(last + 1)
-			}
-			last, hash = e.N, e.Hash
-		}
-	}
-	end, _, err := n.auditMark(ctx, auditHeadKey)
 	if err != nil {
 		return last, &Error{Op: "verify audit log", Object: n.name, Err: err}
-	}
-	if end.N != last || !bytes.Equal(end.Hash, hash) {
-		return fail(last + 1)
 	}
 	return last, nil
 }

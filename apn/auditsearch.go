@@ -2,19 +2,26 @@ package apn
 
 import (
 	"context"
-	"slices"
 	"strings"
+	"time"
 )
 
 // AuditQuery says which events [Network.SearchAudit] returns.
 type AuditQuery struct {
-	// Before is the number that the events come before. Zero: the newest come
-	// first.
-	Before uint64
+	// After and Before are the numbers that the events lie between. Zero: no
+	// bound.
+	After, Before uint64
+	// From and To are the times that the events lie between, From included. Zero:
+	// no bound.
+	From, To time.Time
 	// Actor, Action and Object are what the events must have; empty: anything.
 	// An Action also stands for those below it, as "server" for "server.add", and
 	// so does an Object, as "shop" for "shop/web-1".
 	Actor, Action, Object string
+	// Outcome is what became of it. Empty: anything.
+	Outcome Outcome
+	// OldestFirst turns the order around: the newest come first.
+	OldestFirst bool
 	// Limit is how many events there are at most. Zero or less means 100.
 	Limit int
 }
@@ -25,68 +32,24 @@ const (
 )
 
 // SearchAudit returns events that a query asks for, newest first, and the Before
-// of the query that continues: 0 if there is nothing older. It looks at 10,000
-// events at most, so there may be fewer than wanted and still more to come.
-// Every change that was committed before the call is there.
+// of the query that continues, or its After if the oldest come first: 0 if there
+// is nothing more. It looks at 10,000 events at most, so there may be fewer than
+// wanted and still more to come. Every change that was committed before the call
+// is there.
 func (n *Network) SearchAudit(ctx context.Context, q AuditQuery) (events []Event, next uint64, err error) {
-	events, next, err = n.searchAudit(ctx, q)
+	if err = n.drain(ctx); err == nil {
+		events, next, err = n.chain().search(ctx, q)
+	}
 	if err != nil {
 		return nil, 0, &Error{Op: "search audit log", Object: n.name, Err: err}
 	}
 	return events, next, nil
 }
 
-func (n *Network) searchAudit(ctx context.Context, q AuditQuery) (events []Event, next uint64, err error) {
-	if q.Limit <= 0 {
-		q.Limit = 100
-	}
-	if err := n.drain(ctx); err != nil {
-		return nil, 0, err
-	}
-	floor, _, err := n.auditMark(ctx, auditFloorKey)
-	if err != nil {
-		return nil, 0, err
-	}
-	head, _, err := n.auditMark(ctx, auditHeadKey)
-	if err != nil {
-		return nil, 0, err
-	}
-	before := head.N + 1
-	if q.Before > 0 {
-		before = min(before, q.Before)
-	}
-	for end := before; before > floor.N+1 && end-before < searchMost; {
-		after := max(floor.N, before-1-min(searchStep, before-1))
-		page, err := n.ctl.store.List(ctx, n.auditSpace(), auditEvent, auditEvent+outNumber(after), int(before-after-1)) //nolint:gosec // G115: searchStep at most
-		if err != nil {
-			return nil, 0, storeError(err)
-		}
-		for _, entry := range slices.Backward(page.Entries) {
-			c, err := decodeEvent(entry)
-			if err != nil {
-				return nil, 0, err
-			}
-			if !q.asksFor(&c.Event) {
-				continue
-			}
-			events = append(events, c.Event)
-			if len(events) == q.Limit {
-				if c.N == floor.N+1 {
-					return events, 0, nil
-				}
-				return events, c.N, nil
-			}
-		}
-		before = after + 1
-	}
-	if before == floor.N+1 {
-		return events, 0, nil
-	}
-	return events, before, nil
-}
-
 func (q *AuditQuery) asksFor(e *Event) bool {
-	return (q.Actor == "" || q.Actor == e.Actor.ID) && within(e.Action, q.Action, ".") && within(e.Object, q.Object, "/")
+	return (q.Actor == "" || q.Actor == e.Actor.ID) && (q.Outcome == "" || q.Outcome == e.Outcome) &&
+		within(e.Action, q.Action, ".") && within(e.Object, q.Object, "/") &&
+		(q.From.IsZero() || !e.At.Before(q.From)) && (q.To.IsZero() || e.At.Before(q.To))
 }
 
 // within reports whether name is top or below it.

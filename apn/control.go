@@ -59,7 +59,8 @@ type Control struct {
 	cancel, endWaits context.CancelFunc
 	wg               sync.WaitGroup
 
-	places places
+	places   places
+	refusals refusals
 
 	mu       sync.Mutex
 	closed   bool

@@ -92,6 +92,13 @@ func readAll(ctx context.Context, st store.Store, yield func(space string, rows 
 			}
 		}
 	}
+	events, err := snapshot(ctx, st, ctlAuditSpace)
+	if err != nil {
+		return err
+	}
+	if err := yield(ctlAuditSpace, events); err != nil {
+		return err
+	}
 	return yield(dirSpace, dir)
 }
 

@@ -90,8 +90,8 @@ func TestBackup(t *testing.T) {
 	})
 	require.NoError(t, err)
 	require.Equal(t, 1, done.Networks)
-	require.Len(t, told, 3, "settings, audit log, directory")
-	require.Equal(t, done, told[2])
+	require.Len(t, told, 4, "settings, audit log, that of no network, directory")
+	require.Equal(t, done, told[3])
 
 	v, err := open(t, dst).Verify(t.Context(), "acme")
 	require.NoError(t, err)

@@ -79,6 +79,9 @@ func (c *Control) StartSession(ctx context.Context, s Session, opts *SessionOpti
 	}
 	writes, err := c.endedSessions(ctx)
 	if err == nil {
+		err = c.record(ctx, "session.start", s.Name, "until "+row.ExpiresAt.Format(time.RFC3339), "")
+	}
+	if err == nil {
 		secret, err = c.putSession(ctx, &row, store.Batch{Writes: writes})
 	}
 	if err != nil {
@@ -139,6 +142,9 @@ func (c *Control) EndSession(ctx context.Context, secret string) error {
 	row, err := c.session(ctx, secret)
 	if errors.Is(err, ErrForbidden) {
 		return nil
+	}
+	if err == nil {
+		err = c.record(ctx, "session.end", row.Name, "", "")
 	}
 	if err == nil {
 		writes := []store.Write{{Key: sessionKey(secret)}}

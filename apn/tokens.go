@@ -82,11 +82,24 @@ func (c *Control) AddToken(ctx context.Context, name string, opts *TokenOptions)
 	if err != nil {
 		return "", Token{}, &Error{Op: op, Err: err}
 	}
-	_, err = c.store.Commit(ctx, dirSpace, store.Batch{Writes: []store.Write{{Key: tokenKey(secret), Value: value}}})
+	if err = c.record(ctx, "token.add", t.ID, tokenDetail(t), ""); err == nil {
+		_, err = c.store.Commit(ctx, dirSpace, store.Batch{Writes: []store.Write{{Key: tokenKey(secret), Value: value}}})
+	}
 	if err != nil {
 		return "", Token{}, &Error{Op: op, Err: storeError(err)}
 	}
 	return secret, t, nil
+}
+
+func tokenDetail(t Token) string {
+	whose := "for operators"
+	if t.Member != "" {
+		whose = "for " + t.Member + " in " + t.Network
+	}
+	if t.ExpiresAt.IsZero() {
+		return t.Name + ", " + whose
+	}
+	return t.Name + ", " + whose + ", until " + t.ExpiresAt.Format(time.RFC3339)
 }
 
 // checksum lets a mistyped token be told from an unknown one without a look-up.
@@ -184,6 +197,9 @@ func (c *Control) RemoveToken(ctx context.Context, id string) error {
 	})
 	if err == nil && key == "" {
 		err = ErrNotFound
+	}
+	if err == nil {
+		err = c.record(ctx, "token.remove", id, "", "")
 	}
 	if err == nil {
 		_, err = c.store.Commit(ctx, dirSpace, store.Batch{Writes: []store.Write{{Key: key}}})

@@ -95,6 +95,7 @@ func (c *call) run() error {
 	}
 	if c.route.access != public {
 		if err := c.identify(); err != nil {
+			c.recordRefusal(err)
 			return err
 		}
 	}
@@ -103,12 +104,18 @@ func (c *call) run() error {
 
 // carryOut goes the way of a request whose sender is known.
 func (c *call) carryOut() error {
+	err := c.handle()
+	c.recordRefusal(err)
+	return err
+}
+
+func (c *call) handle() error {
 	if c.route.access != public {
 		if err := c.authorize(); err != nil {
 			return err
 		}
 	}
-	c.r = c.r.WithContext(apn.WithActor(c.ctx(), apn.Actor{ID: c.who.Name, From: c.from}))
+	c.r = c.r.WithContext(c.acting(c.ctx()))
 	if err := c.checkQuery(); err != nil {
 		return err
 	}

@@ -3,6 +3,8 @@ package apnhttp
 import (
 	"errors"
 	"fmt"
+
+	"github.com/apnkit/apnkit/apn"
 )
 
 // ErrUnauthenticated says that a request carries no valid credentials. An
@@ -25,6 +27,9 @@ var (
 	errTooLarge  = errors.New("body too large")
 	errMediaType = errors.New("unsupported media type")
 )
+
+// errForeign hides a network from whoever is not in it.
+var errForeign = &refusal{kind: apn.ErrNotFound, detail: "not found"}
 
 // refusal is an error that says more than its kind.
 type refusal struct {

@@ -94,6 +94,7 @@ func (c *call) redeem() error {
 		return c.sendFile(out)
 	}
 	if p := c.problemOf(err); form && p.Status < http.StatusInternalServerError {
+		c.recordRefusal(err)
 		return c.writeHandover(p.Status, p.Detail, p.Status != http.StatusGone)
 	}
 	return err

@@ -20,6 +20,7 @@ var mayUse = map[string]string{
 
 	"GET /v1/whoami": "oadvns",
 	"GET /v1/tokens": "o", "POST /v1/tokens": "o", "DELETE /v1/tokens/{token}": "o",
+	"GET /v1/audit": "o", "GET /v1/audit/verify": "o",
 	"GET /v1/networks": "o", "POST /v1/networks": "o", "GET N": "oadvn", "PATCH N": "o",
 	"POST N/import": "o", "GET N/zone": "o", "GET N/zone/report": "o", "GET N/hosts": "o",
 	"GET N/events": "oadvn", "GET N/stale": "o", "GET N/audit": "o", "GET N/audit/verify": "o",

@@ -69,12 +69,9 @@ func TestDocument(t *testing.T) {
 		require.Equal(t, once, has("idempotencyKey"), rt.Pattern)
 		query := 0
 		for name := range strings.FieldsSeq(rt.Query) {
-			query++
-			require.True(t, has(name) || strings.Contains(text, "- name: "+name+"\n"), "%s: %s", rt.Pattern, name)
-		}
-		for _, name := range []string{"limit", "cursor", "format", "scale"} {
-			if has(name) {
-				query--
+			if !has(name) {
+				require.Contains(t, text, "- name: "+name+"\n", rt.Pattern)
+				query++
 			}
 		}
 		require.Equal(t, strings.Count(text, "- name: "), query, rt.Pattern)

@@ -62,7 +62,7 @@ const (
 func (c *call) authorize() error {
 	network := c.r.PathValue("network")
 	if !c.who.Operator && network != "" && network != c.who.Network {
-		return apn.ErrNotFound // whether it exists is not theirs to know
+		return errForeign // whether it exists is not theirs to know
 	}
 	if network != "" {
 		var err error

@@ -64,6 +64,9 @@ func routes() []route {
 		{pattern: "POST /v1/tokens", access: operator, handle: (*call).addToken, flags: changes},
 		{pattern: "DELETE /v1/tokens/{token}", access: operator, handle: (*call).removeToken, flags: changes},
 
+		{pattern: "GET /v1/audit", access: operator, handle: (*call).auditOfNone, query: auditQuery},
+		{pattern: "GET /v1/audit/verify", access: operator, handle: (*call).verifyAuditOfNone},
+
 		{pattern: "GET /v1/networks", access: operator, handle: (*call).listNetworks, query: paged},
 		{pattern: "POST /v1/networks", access: operator, handle: (*call).addNetwork, flags: changes},
 		{pattern: "GET " + toNet, access: insider, handle: (*call).network},
@@ -73,7 +76,7 @@ func routes() []route {
 		{pattern: "GET " + toNet + "/zone/report", access: operator, handle: (*call).zoneReport},
 		{pattern: "GET " + toNet + "/hosts", access: operator, handle: (*call).hosts},
 		{pattern: "POST " + toNet + "/config/check", access: insider, handle: (*call).checkConfig, flags: asks},
-		{pattern: "GET " + toNet + "/audit", access: operator, handle: (*call).audit, query: paged},
+		{pattern: "GET " + toNet + "/audit", access: operator, handle: (*call).audit, query: auditQuery},
 		{pattern: "GET " + toNet + "/audit/verify", access: operator, handle: (*call).verifyAudit},
 		{pattern: "GET " + toNet + "/events", access: insider, handle: (*call).events},
 		{pattern: "GET " + toNet + "/stale", access: operator, handle: (*call).listStale, query: paged},

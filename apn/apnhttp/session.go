@@ -76,6 +76,7 @@ func (c *call) signIn() error {
 	r.Header.Set("Authorization", "Bearer "+token)
 	who, err := c.h.auth(r)
 	if errors.Is(err, ErrUnauthenticated) {
+		c.recordAttempt("login.refuse")
 		return c.signInPage(http.StatusUnauthorized, "This token is unknown or has ended.")
 	}
 	if err != nil {

@@ -46,6 +46,7 @@ func (h *Handler) ChooseSignIn(w http.ResponseWriter, r *http.Request, question 
 // visit is a call that the host program routes.
 func (h *Handler) visit(w http.ResponseWriter, r *http.Request) *call {
 	c := &call{h: h, route: &h.routes[0], w: &response{ResponseWriter: w}, r: r, id: requestID(r)}
+	c.from, c.fromErr = c.client()
 	c.head()
 	return c
 }
@@ -53,7 +54,8 @@ func (h *Handler) visit(w http.ResponseWriter, r *http.Request) *call {
 // startSession signs the browser in and leads it to next.
 func (c *call) startSession(who Principal, opts *apn.SessionOptions, next string) error {
 	s := apn.Session{Name: who.Name, Operator: who.Operator, Network: who.Network, Member: who.Member}
-	secret, s, err := c.h.ctl.StartSession(c.ctx(), s, opts)
+	c.who = who
+	secret, s, err := c.h.ctl.StartSession(c.acting(c.ctx()), s, opts)
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"time"
 )
 
 const (
@@ -99,12 +100,50 @@ func (c *Client) Audit(ctx context.Context, network string, after uint64) iter.S
 	return list[Event](ctx, c, q, "networks", network, "audit")
 }
 
+// SearchAudit yields the events of the audit log that q asks for. An empty
+// network is the log of what belongs to none: tokens, sessions, refusals.
+func (c *Client) SearchAudit(ctx context.Context, network string, q AuditQuery) iter.Seq2[Event, error] {
+	return list[Event](ctx, c, q.values(), auditPath(network)...)
+}
+
+// ExportAudit returns the events that q asks for as JSON lines.
+func (c *Client) ExportAudit(ctx context.Context, network string, q AuditQuery) ([]byte, error) {
+	values := q.values()
+	values.Set("format", "jsonl")
+	return c.file(ctx, values, auditPath(network)...)
+}
+
+func auditPath(network string) []string {
+	if network == "" {
+		return []string{"audit"}
+	}
+	return []string{"networks", network, "audit"}
+}
+
+func (q *AuditQuery) values() url.Values {
+	values := url.Values{}
+	set := func(name, value string, ok bool) {
+		if ok {
+			values.Set(name, value)
+		}
+	}
+	set("cursor", strconv.FormatUint(q.After, 10), q.After > 0)
+	set("actor", q.Actor, q.Actor != "")
+	set("action", q.Action, q.Action != "")
+	set("object", q.Object, q.Object != "")
+	set("outcome", "refused", q.Refused)
+	set("from", q.From.Format(time.RFC3339Nano), !q.From.IsZero())
+	set("to", q.To.Format(time.RFC3339Nano), !q.To.IsZero())
+	set("order", "desc", q.NewestFirst)
+	return values
+}
+
 // VerifyAudit has the server walk the audit log's hash chain, and returns the
-// number of the last event.
+// number of the last event. An empty network is the log of what belongs to none.
 func (c *Client) VerifyAudit(ctx context.Context, network string) (uint64, error) {
 	v, err := get[struct {
 		Events uint64 `json:"events"`
-	}](ctx, c, "networks", network, "audit", "verify")
+	}](ctx, c, append(auditPath(network), "verify")...)
 	return v.Events, err
 }
 

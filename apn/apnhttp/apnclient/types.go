@@ -235,8 +235,18 @@ type Event struct {
 	Action   string    `json:"action"`
 	Object   string    `json:"object"`
 	Detail   string    `json:"detail"`
+	Outcome  string    `json:"outcome"` // "refused"; empty: it was done
 	Revision uint64    `json:"revision"`
 	Hash     []byte    `json:"hash"`
+}
+
+// AuditQuery says which events are wanted. Zero fields ask for nothing.
+type AuditQuery struct {
+	After                 uint64 // number of an event
+	Actor, Action, Object string // "server" also stands for "server.add", "shop" for "shop/web-1"
+	Refused               bool   // only what was refused
+	From, To              time.Time
+	NewestFirst           bool
 }
 
 // Token is an API token. Secret is set in the answer that made it, and never
