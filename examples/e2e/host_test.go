@@ -113,6 +113,7 @@ func (h *host) plug(t *testing.T, addr string) *host {
 	v := netlink.NewVeth(netlink.LinkAttrs{Name: "to-" + h.name, MasterIndex: wire.Attrs().Index})
 	v.PeerName, v.PeerNamespace = "eth0", netlink.NsFd(h.net)
 	require.NoError(t, netlink.LinkAdd(v))
+	h.t.Cleanup(func() { _ = netlink.LinkDel(v) }) // the kernel takes its time otherwise
 	require.NoError(t, up(v.Name))
 	h.address(t, "eth0", addr)
 	return h

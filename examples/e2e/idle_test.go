@@ -23,10 +23,15 @@ func (b *bed) idle(t *testing.T) {
 	web, db := b.servers[0], b.servers[1]
 	db.agent.signal(unix.SIGTERM)
 	a := db.start(t, role+"=keep", "/proc/self/exe", "/var/lib/apn-agent", "firewall and names")
+	defer func() {
+		_ = a.in.Close()
+		<-a.done
+		db.begin(t)
+	}()
 	a.says(t, "up")
 	db.reaches(t, web.addr)
 	f := db.flow(t, web.addr, 5*time.Millisecond)
-	before := db.wireguard(t)
+	before := db.shaken(t, b.publicKey(t, web.path()))
 	heard := db.changes(t)
 	_, err := fmt.Fprintln(a.in, "ten syncs")
 	require.NoError(t, err)

@@ -4,10 +4,12 @@ package e2e_test
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"regexp"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -121,4 +123,16 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	for deadline := time.Now().Add(patience); !ok(); time.Sleep(5 * time.Millisecond) {
 		require.Less(t, time.Now(), deadline, "never: %s", what)
 	}
+}
+
+// loaded returns how long what takes at most d may take on a machine that has
+// more to do than it has processors.
+func loaded(t *testing.T, d time.Duration) time.Duration {
+	t.Helper()
+	data, err := os.ReadFile("/proc/loadavg")
+	require.NoError(t, err)
+	var load float64
+	_, err = fmt.Sscan(string(data), &load)
+	require.NoError(t, err)
+	return time.Duration(float64(d) * max(1, load/float64(runtime.NumCPU())))
 }
