@@ -111,7 +111,11 @@ func (s *server) join(t *testing.T, b *bed, flags ...string) {
 func (s *server) begin(t *testing.T, flags ...string) {
 	t.Helper()
 	s.agent = s.start(t, "", program("agent"), append([]string{"run"}, flags...)...)
-	s.agent.says(t, "server follows its document|running")
+	s.agent.says(t, "running")
+	eventually(t, s.name+" follows its document", func() bool {
+		st := s.status(t)
+		return st.Applied > 0 && st.Applied == st.Wanted
+	})
 }
 
 // download brings up the config of a member's laptop on the host.

@@ -141,13 +141,11 @@ func (s *server) drops(t *testing.T, peer keys.PublicKey) {
 
 // status is what a running agent tells.
 type status struct {
-	Applied uint64   `json:"applied"`
-	Wanted  uint64   `json:"wanted"`
-	Kind    string   `json:"kind"`
-	Errors  []string `json:"errors"`
-	Table   struct{ Knocks, Answers, Spoofed uint64 }
-
+	Applied  uint64          `json:"applied"`
+	Wanted   uint64          `json:"wanted"`
+	Kind     string          `json:"kind"`
 	Openings netmap.Openings `json:"openings"`
+	Table    struct{ Knocks, Spoofed uint64 }
 }
 
 // opens waits until the server has opened its port for an address.
