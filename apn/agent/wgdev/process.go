@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 
@@ -170,10 +171,21 @@ func (p *processDevice) close() error {
 func logger(ctx context.Context, l *slog.Logger) *wg.Logger {
 	at := func(level slog.Level) func(string, ...any) {
 		return func(format string, args ...any) {
+			level := level
+			if slices.ContainsFunc(args, refused) {
+				level = slog.LevelDebug
+			}
 			if l.Enabled(ctx, level) {
 				l.Log(ctx, level, "wireguard", slog.String("text", fmt.Sprintf(format, args...)))
 			}
 		}
 	}
 	return &wg.Logger{Verbosef: at(slog.LevelDebug), Errorf: at(slog.LevelWarn)}
+}
+
+// refused reports whether arg says that the host's firewall keeps a packet back.
+// It does so for every packet once an opening has ended.
+func refused(arg any) bool {
+	err, ok := arg.(error)
+	return ok && errors.Is(err, unix.EPERM)
 }
