@@ -78,7 +78,6 @@ type Agent struct {
 
 	syncing  sync.Mutex // one sync at a time; guards what follows
 	draft    draft
-	hosts    map[string]netip.AddrPort // endpoints by name, as last looked up
 	wrote    Endpoints
 	awaited  map[keys.PublicKey]time.Time // since when a first handshake is
 	guarded  *netmap.Config               // for which the firewall was told what to guard
@@ -112,8 +111,7 @@ func New(c Config) (*Agent, error) {
 	a := &Agent{
 		cfg: c, log: c.Logger, now: c.Now, identity: *c.Identity,
 		dirty: make(chan struct{}, 1), moved: make(chan struct{}, 1), unsettled: make(chan struct{}, 1),
-		hosts: map[string]netip.AddrPort{}, wrote: Endpoints{},
-		awaited: map[keys.PublicKey]time.Time{},
+		wrote: Endpoints{}, awaited: map[keys.PublicKey]time.Time{},
 	}
 	a.identity.PrivateKeys = slices.Clone(a.identity.PrivateKeys)
 	if c.Dir != nil {

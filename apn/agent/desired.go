@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"maps"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -87,7 +88,7 @@ func pskOf(want *netmap.Config, secrets *netmap.Secrets, peer keys.PublicKey) (p
 func (a *Agent) place() {
 	d := &a.draft
 	for _, i := range d.named {
-		d.desired.Peers[i].Endpoint = a.hosts[d.want.Peers[i].Endpoint]
+		d.desired.Peers[i].Endpoint = a.memory.Hosts[d.want.Peers[i].Endpoint]
 	}
 	d.permanent = lease.OpeningsOf(nil, d.rules(), time.Time{}).Permanent
 }
@@ -109,7 +110,7 @@ func (d *draft) rules() iter.Seq[lease.Rule] {
 }
 
 // lookUp looks the host names of endpoints up, and reports whether any address
-// changed. Where there is no answer, the last one serves.
+// changed. Where there is no answer, the last one serves, after a restart, too.
 func (a *Agent) lookUp(ctx context.Context) (changed bool, err error) {
 	var endpoints []string
 	for _, i := range a.draft.named {
@@ -125,20 +126,26 @@ func (a *Agent) lookUp(ctx context.Context) (changed bool, err error) {
 	for i, endpoint := range endpoints {
 		slots <- struct{}{}
 		wg.Go(func() {
-			found[i], errs[i] = a.resolve(ctx, endpoint, a.hosts[endpoint])
+			found[i], errs[i] = a.resolve(ctx, endpoint, a.memory.Hosts[endpoint])
 			<-slots
 		})
 	}
 	wg.Wait()
+	hosts := map[string]netip.AddrPort{}
 	for i, endpoint := range endpoints {
-		if found[i] != a.hosts[endpoint] {
-			a.hosts[endpoint], changed = found[i], true
+		if found[i].IsValid() {
+			hosts[endpoint] = found[i]
 		}
 	}
-	if changed {
-		a.place()
+	if maps.Equal(hosts, a.memory.Hosts) {
+		return false, errors.Join(errs...)
 	}
-	return changed, errors.Join(errs...)
+	a.mu.Lock()
+	a.memory.Hosts = hosts
+	a.remember()
+	a.mu.Unlock()
+	a.place()
+	return true, errors.Join(errs...)
 }
 
 // resolve looks one endpoint up. As long as the last address is among the

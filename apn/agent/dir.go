@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"time"
@@ -89,6 +90,9 @@ type memory struct {
 	ClockOffset time.Duration `json:"clock_offset"`
 	// Left are epochs that documents came from earlier, latest last.
 	Left []string `json:"left,omitempty"`
+	// Hosts are the endpoints that are host names, as last looked up. Only a
+	// sync changes it, which reads it without holding the agent's lock.
+	Hosts map[string]netip.AddrPort `json:"hosts,omitempty"`
 }
 
 // saved is what a directory holds besides the identity.

@@ -374,6 +374,23 @@ func TestNamedEndpoints(t *testing.T) {
 			require.True(t, s.fw.Open(netip.MustParseAddrPort(step.want).Addr()))
 		}
 		stop()
+
+		// The server restarts where nobody answers.
+		answer.Store(nil)
+		s.iface, s.fw = agenttest.NewInterface(), &agenttest.Firewall{Now: time.Now}
+		s.cfg.Interface, s.cfg.Firewall = s.iface, s.fw
+		s.start()
+		_, err := s.a.Sync(t.Context())
+		require.ErrorIs(t, err, errDown)
+		require.Equal(t, "[2001:db8::1]:4500", device(t, s.iface).Peers[0].Endpoint.String())
+		require.True(t, s.fw.Open(six))
+
+		// A peer that goes is forgotten.
+		s.change(func(m *netmap.Map) { m.Peers = m.Peers[:1] })
+		s.run(t)()
+		saved, err := os.ReadFile(filepath.Join(s.cfg.Dir.Path(), "memory.json"))
+		require.NoError(t, err)
+		require.NotContains(t, string(saved), "vpn.example.org")
 	})
 }
 
@@ -554,6 +571,28 @@ func TestReports(t *testing.T) {
 		last := all[len(all)-1]
 		require.Empty(t, last.Peers, "nobody shook hands since the last report")
 		require.Zero(t, last.PeersUp)
+		stop()
+	})
+}
+
+// TestStartOver: however long the control plane was away, the agent asks for
+// everything soon after it answers that it starts over.
+func TestStartOver(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(t, 3)
+		s.change(nil)
+		stop := s.run(t)
+		s.source.Fail(errDown)
+		time.Sleep(time.Hour)
+		s.source.Fail(agent.ErrStartOver)
+		for polls := s.source.Polls(); s.source.Polls() == polls; {
+			time.Sleep(time.Millisecond)
+		}
+		s.source.Fail(nil)
+		s.change(func(m *netmap.Map) { m.Epoch, m.Revision, m.Peers = "e2", 1, m.Peers[:2] })
+		time.Sleep(1200 * time.Millisecond)
+		require.Len(t, device(t, s.iface).Peers, 1)
 		stop()
 	})
 }
