@@ -434,6 +434,14 @@ func TestLists(t *testing.T) {
 	require.Equal(t, 100, rows("events"))
 	b.open("/networks/big/audit?object=person-07@example.com")
 	require.Equal(t, 13, rows("events"))
+	require.Empty(t, b.open("/networks/big/audit?outcome=refused").find("events"))
+	require.Contains(t, b.text, "Nothing here that fits the filter.")
+	b.follow("Show all")
+	require.Contains(t, attr(b.find("export")[0], "href"), "/v1/networks/big/audit?format=jsonl")
+	b.open(attr(b.find("export")[0], "href"))
+	require.Equal(t, byte('{'), b.text[0])
+	b.open("/tokens").submit("add-token", "name", "spare").is(200)
+	require.Contains(t, b.open("/audit").says("events"), "token.add")
 	for path, status := range map[string]int{
 		"/networks/big/audit?before=x": 400, "/networks/big/audit?nothing=1": 400, "/networks/big?after=a&after=b": 400, "/web/none.css": 404, "/web/layout.html": 404,
 	} {

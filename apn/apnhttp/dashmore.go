@@ -55,10 +55,19 @@ func why(k dnszone.Collision) string {
 	}
 }
 
-// auditPage shows what was done, newest first.
 func (c *call) auditPage() error {
+	return c.auditPageOf(c.net.SearchAudit, "networks", c.net.Name(), "audit")
+}
+
+// auditOfNonePage is about what belongs to no network, such as tokens.
+func (c *call) auditOfNonePage() error { return c.auditPageOf(c.h.ctl.SearchAudit, "audit") }
+
+// auditPageOf shows what was done, newest first. The route of the API is at the
+// same place.
+func (c *call) auditPageOf(search searchAudit, at ...string) error {
 	q := apn.AuditQuery{
-		Actor: c.query.Get("actor"), Action: c.query.Get("action"), Object: c.query.Get("object"), Limit: pageSize,
+		Actor: c.query.Get("actor"), Action: c.query.Get("action"), Object: c.query.Get("object"),
+		Outcome: apn.Outcome(c.query.Get("outcome")), Limit: pageSize,
 	}
 	if s := c.query.Get("before"); s != "" {
 		var err error
@@ -66,26 +75,40 @@ func (c *call) auditPage() error {
 			return malformed("before", "must be the number of an event")
 		}
 	}
-	events, next, err := c.net.SearchAudit(c.ctx(), q)
+	events, next, err := search(c.ctx(), q)
 	if err != nil {
 		return err
 	}
 	data := struct {
 		frame
-		Query  apn.AuditQuery
-		Events []apn.Event
-		Any    bool // no filter
-		First  string
-		Next   string
-	}{frame: c.frame("Audit"), Query: q, Events: events, Any: q.Actor+q.Action+q.Object == ""}
-	page := url.Values{"actor": {q.Actor}, "action": {q.Action}, "object": {q.Object}}
+		Query    apn.AuditQuery
+		Events   []apn.Event
+		Any      bool // no filter
+		First    string
+		Next     string
+		All      string // without a filter
+		Export   string
+		Outcomes []option
+	}{frame: c.frame("Audit"), Query: q, Events: events, All: c.at(at...), Outcomes: []option{
+		{"", "Any"}, {string(apn.OutcomeRefused), "Refused"},
+	}}
+	page := url.Values{}
+	for name, value := range map[string]string{"actor": q.Actor, "action": q.Action, "object": q.Object, "outcome": string(q.Outcome)} {
+		if value != "" {
+			page.Set(name, value)
+		}
+	}
+	data.Any = len(page) == 0
 	if q.Before > 0 {
-		data.First = c.here() + "?" + page.Encode()
+		data.First = data.All + "?" + page.Encode()
 	}
 	if next > 0 {
 		page.Set("before", strconv.FormatUint(next, 10))
-		data.Next = c.here() + "?" + page.Encode()
+		data.Next = data.All + "?" + page.Encode()
+		page.Del("before")
 	}
+	page.Set("format", "jsonl")
+	data.Export = c.link(at...) + "?" + page.Encode()
 	return c.show("audit", data)
 }
 

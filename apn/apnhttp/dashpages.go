@@ -7,10 +7,13 @@ func pages() []page {
 		net    = "/networks/{network}"
 		app    = net + "/apps/{app}"
 		member = net + "/people/{member}"
+
+		pagedAudit = "before actor action object outcome"
 	)
 	return []page{
 		{path: "/{$}", access: public, query: "after", draw: (*call).homePage, actions: homeActions()},
 		{path: "/tokens", access: operator, draw: (*call).tokensPage, actions: tokensActions()},
+		{path: "/audit", access: operator, query: pagedAudit, draw: (*call).auditOfNonePage},
 		{path: net, access: insider, query: "after", draw: (*call).networkPage, actions: networkActions()},
 		{path: app, access: viewer, query: "after find", draw: (*call).appPage, actions: appActions()},
 		{path: app + "/servers/{server}", access: viewer, draw: (*call).serverPage, actions: serverActions()},
@@ -18,7 +21,7 @@ func pages() []page {
 		{path: member, access: self, draw: (*call).memberPage, actions: memberActions()},
 		{path: member + "/devices/{device}", access: self, draw: (*call).devicePage, actions: deviceActions()},
 		{path: net + "/names", access: operator, draw: (*call).namesPage},
-		{path: net + "/audit", access: operator, query: "before actor action object", draw: (*call).auditPage},
+		{path: net + "/audit", access: operator, query: pagedAudit, draw: (*call).auditPage},
 		{path: net + "/keys", access: operator, draw: (*call).keysPage},
 	}
 }

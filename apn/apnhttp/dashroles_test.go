@@ -64,6 +64,7 @@ func TestWhoSeesWhat(t *testing.T) {
 	device := "config link qr remove-device rotate-device zip"
 	pages := map[string]map[string]string{
 		"/{$}":    {"o": "add-network", "p": "sign-in", "a": "*", "d": "*", "v": "*", "n": "*", "s": "*"}, // *: elsewhere
+		"/audit":  {"o": "filter"},
 		"/tokens": {"o": "add-token remove-token"},
 		net: {
 			"o": "add-app reset-link set-link update-network", "a": "lease", "d": "lease", "v": "", "n": "",
@@ -112,7 +113,7 @@ func TestWhoSeesWhat(t *testing.T) {
 				require.Equal(t, want, strings.Join(slices.Sorted(maps.Keys(forms)), " "), "%s as %s", path, key)
 			case key == "p":
 				require.NotEmpty(t, b.is(401).find("sign-in"))
-			case key == "s" && path != "/tokens":
+			case key == "s" && path != "/tokens" && path != "/audit":
 				b.is(404)
 			default:
 				b.is(403)

@@ -174,7 +174,7 @@ func (c *call) frame(title string, crumbs ...link) frame {
 	}
 	if c.net == nil {
 		if c.who.Operator {
-			f.Nav = []link{{Label: "Networks", Path: c.at("")}, {Label: "Tokens", Path: c.at("tokens")}}
+			f.Nav = []link{{Label: "Networks", Path: c.at("")}, {Label: "Tokens", Path: c.at("tokens")}, {Label: "Audit", Path: c.at("audit")}}
 		}
 	} else {
 		f.Network = c.net.Name()

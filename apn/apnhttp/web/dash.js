@@ -9,9 +9,17 @@
     for (const el of root.querySelectorAll("[data-left]")) el.ends = performance.now() + 1000 * el.dataset.left;
   }
 
+  function tell(el, s) {
+    const row = el.closest("tr"), head = row && row.querySelector("th");
+    const what = head ? head.textContent.trim() : "One";
+    document.getElementById("live").textContent = s === 0 ? `${what}: the time is over.` : `${what}: 10 minutes are left.`;
+  }
+
   function tick() {
     for (const el of document.querySelectorAll("[data-left]")) {
       const s = Math.max(0, Math.round((el.ends - performance.now()) / 1000));
+      // A countdown that spoke each second would drown the rest; these two count.
+      if (s === 600 || s === 0 && el.textContent !== "ended") tell(el, s);
       el.textContent = s === 0 ? "ended" : `${Math.floor(s / 3600)}:${two(Math.floor(s / 60) % 60)}:${two(s % 60)}`;
     }
   }
