@@ -24,27 +24,35 @@ func audit(ctx context.Context, c *call) error {
 		fmt.Fprintf(c.stdout, "the chain of %d events holds\n", n)
 		return nil
 	}
+	q := apnclient.AuditQuery{After: c.since, Actor: c.actor, Action: c.action, Object: c.object, Refused: c.refused, NewestFirst: c.since == 0}
 	var events []apnclient.Event
-	after := c.since
-	for e, err := range c.client.Audit(ctx, c.network, after) {
+	for e, err := range c.client.SearchAudit(ctx, c.network, q) {
 		if err != nil {
 			return err
 		}
-		if events = append(events, e); c.last > 0 && len(events) > c.last {
-			events = slices.Delete(events, 0, 1)
+		if events = append(events, e); q.NewestFirst && len(events) == c.last {
+			break
 		}
-		after = e.N
+	}
+	if q.NewestFirst {
+		slices.Reverse(events)
+		q.NewestFirst = false
+	} else if c.last > 0 {
+		events = events[max(0, len(events)-c.last):]
 	}
 	for {
+		if len(events) > 0 {
+			q.After = events[len(events)-1].N
+		}
 		if err := c.printEvents(events); err != nil || !c.follow || !wait(ctx, auditEvery) {
 			return err
 		}
 		events = events[:0]
-		for e, err := range c.client.Audit(ctx, c.network, after) {
+		for e, err := range c.client.SearchAudit(ctx, c.network, q) {
 			if err != nil {
 				return endedBy(ctx, err)
 			}
-			events, after = append(events, e), e.N
+			events = append(events, e)
 		}
 	}
 }
@@ -60,7 +68,7 @@ func (c *call) printEvents(events []apnclient.Event) error {
 				return err
 			}
 		}
-		rows[i] = []string{strconv.FormatUint(e.N, 10), e.At.Local().Format(time.Stamp), e.Actor, e.From, e.Action, strings.TrimSpace(e.Object + " " + e.Detail)}
+		rows[i] = []string{strconv.FormatUint(e.N, 10), e.At.Local().Format(time.Stamp), e.Actor, e.From, strings.TrimSpace(e.Action + " " + e.Outcome), strings.TrimSpace(e.Object + " " + e.Detail)}
 	}
 	if c.json || len(rows) == 0 {
 		return nil

@@ -98,7 +98,7 @@ func (c *call) readLine(ctx context.Context) (string, error) {
 	case a := <-got:
 		return a.line, a.err
 	case <-ctx.Done():
-		return "", ctx.Err()
+		return "", errors.New("interrupted; nothing was changed")
 	}
 }
 

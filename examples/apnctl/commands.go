@@ -42,7 +42,7 @@ func commands() []command {
 		{"check", "FILE", "is this config file current?", "", inNetwork, check},
 		{"doctor", "FILE", "what is wrong with it, and what to do", "", offline, doctor},
 	}, objects(), []command{
-		{"audit", "", "who did what; JSON has a line per event", "f last since verify", inNetwork, audit},
+		{"audit", "", "who did what; JSON has a line per event", "f last since actor action object refused verify", inNetwork, audit},
 		{"zone", "", "the names, as a master file", "zone hosts report", inNetwork, zone},
 		{"completion", "SHELL", "a script for bash, zsh or fish", "", offline, completion},
 		{"complete", "WORD...", "what may follow, for completion", "", offline, complete},

@@ -57,7 +57,11 @@ func devices(ctx context.Context, c *call) error {
 	all := ofMembers(ctx, c, func(m apnclient.Member) iter.Seq2[apnclient.Device, error] {
 		return c.client.Devices(ctx, c.network, m.Name)
 	})
-	return list(c, all, "no devices yet: apnctl devices add DEVICE", "DEVICE ADDRESSES CUSTODY SERVERS CONFIG", func(d apnclient.Device) []string {
+	empty := "no devices yet: apnctl devices add DEVICE"
+	if c.stale {
+		all, empty = c.client.StaleDevices(ctx, c.network), "no config is out of date"
+	}
+	return list(c, all, empty, "DEVICE ADDRESSES CUSTODY SERVERS CONFIG", func(d apnclient.Device) []string {
 		return []string{d.Member + "/" + d.Name, join(d.Addresses), d.Custody, strconv.Itoa(d.Servers), deviceState(d)}
 	})
 }

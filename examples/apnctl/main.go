@@ -162,6 +162,8 @@ type options struct {
 	sources                          []netip.Addr
 	once, end, servers, plain, force bool
 	follow, verify, hosts, report    bool
+	stale, refused                   bool
+	actor, action, object            string
 	last                             int
 	since                            uint64
 	zone                             string
@@ -210,6 +212,11 @@ func (o *options) define(f *flag.FlagSet, names string) {
 	all.BoolVar(&o.verify, "verify", false, "have the server check the hash chain")
 	all.BoolVar(&o.hosts, "hosts", false, "as a hosts file")
 	all.BoolVar(&o.report, "report", false, "names that are withheld, and why")
+	all.BoolVar(&o.refused, "refused", false, "only what was refused")
+	all.StringVar(&o.actor, "actor", "", "only what this `name` did")
+	all.StringVar(&o.action, "action", "", "only this `action`: server, or server.add")
+	all.StringVar(&o.object, "object", "", "only about this `object`: shop, or shop/web-1")
+	all.BoolVar(&o.stale, "stale", false, "only those whose config is out of date, of all members")
 	all.IntVar(&o.last, "last", 50, "at most this `number` of events, the newest; 0 for all")
 	all.Uint64Var(&o.since, "since", 0, "only after the event of this `number`")
 	all.StringVar(&o.zone, "zone", "", "`name` of the zone, if not the forward one")

@@ -54,7 +54,7 @@ func objects() []command {
 			return c.client.AddMember(ctx, c.network, c.words[0], o)
 		})},
 		{"members rm", "MEMBER", "remove a member, with devices and leases", destroys, inNetwork, remove1((*client).RemoveMember)},
-		{"devices", "[MEMBER]", "list devices", "", inNetwork, devices},
+		{"devices", "[MEMBER]", "list devices", "stale", inNetwork, devices},
 		{"devices show", "[MEMBER/]DEVICE", "one device, and why it is stale", "", inNetwork, show2((*client).Device)},
 		{"devices add", "[MEMBER/]DEVICE", "add a device; -key makes its key here", "address custody key " + changes, inNetwork, change(func(ctx context.Context, c *call, o opts) (apnclient.Device, error) {
 			return c.client.AddDevice(ctx, c.network, c.of, apnclient.NewDevice{Name: c.name, Custody: c.custody, Address: c.address, PublicKey: c.pub}, o)
