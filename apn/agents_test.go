@@ -332,9 +332,14 @@ func TestJoinRefused(t *testing.T) {
 
 	// Old tokens are forgotten, some with each new one.
 	c.advance(8 * 24 * time.Hour)
-	newServer(t, n, "shop", "web-2")
-	newServer(t, n, "shop", "web-2")
-	refused(late, "unknown")
+	known := func() bool {
+		_, err := ctl.Join(ctx, late.body)
+		return !strings.Contains(err.Error(), "unknown")
+	}
+	for i := 0; known(); i++ {
+		require.Less(t, i, 1000)
+		newServer(t, n, "shop", "web-2")
+	}
 }
 
 // TestJoinAtOnce: of many that redeem one token, one joins.

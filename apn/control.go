@@ -58,9 +58,12 @@ type Control struct {
 	ctx, waits       context.Context
 	cancel, endWaits context.CancelFunc
 	wg               sync.WaitGroup
+	agentsEnd        func()
+	agentsEnded      chan struct{}
 
 	places   places
 	refusals refusals
+	counters agentCounters
 
 	mu       sync.Mutex
 	closed   bool
@@ -91,6 +94,8 @@ func Open(cfg Config) (*Control, error) {
 	c.custody.Store(newCustodian(cfg.KEK))
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.waits, c.endWaits = context.WithCancel(c.ctx)
+	c.agentsEnded = make(chan struct{})
+	c.agentsEnd = sync.OnceFunc(func() { close(c.agentsEnded) })
 	return c, nil
 }
 
@@ -100,6 +105,7 @@ func (c *Control) Close() error {
 	c.mu.Lock()
 	c.closed = true
 	c.mu.Unlock()
+	c.EndWaits()
 	c.endWaits()
 	c.wg.Wait()
 	c.cancel()

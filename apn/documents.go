@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/apnkit/apnkit/apn/netmap"
@@ -94,10 +95,28 @@ func (a *Agent) netmap(ctx context.Context, have Held, wait time.Duration) (*Upd
 			return nil, nil
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
-		case <-a.n.ctl.waits.Done():
+		case <-a.n.ctl.agentsEnded:
 			return nil, nil
 		}
 	}
+}
+
+// EndWaits ends all calls of [Agent.Netmap], now and from now on: nothing comes
+// any more. It is for the beginning of a shutdown; all else goes on.
+func (c *Control) EndWaits() { c.agentsEnd() }
+
+// AgentStats counts what a Control does for agents.
+type AgentStats struct {
+	Waiting int64 // agents that ask for a document at the moment
+	Signed  int64 // documents that were drawn up and signed
+	Encoded int64 // ways from one document to another that were encoded
+}
+
+type agentCounters struct{ waiting, signed, encoded atomic.Int64 }
+
+// AgentStats returns what the Control does for agents.
+func (c *Control) AgentStats() AgentStats {
+	return AgentStats{Waiting: c.counters.waiting.Load(), Signed: c.counters.signed.Load(), Encoded: c.counters.encoded.Load()}
 }
 
 // documents are those of a network's apps that agents ask for.
@@ -117,7 +136,6 @@ type appDocuments struct {
 	shown   *state        // that doc was last compared with
 	mark    mark          // of shown
 	spaced  chan struct{} // closed once there may be another one
-	encoded int           // bodies, for tests
 	waiters int
 	stop    chan struct{} // ends the follower
 }
@@ -191,6 +209,7 @@ func (n *Network) documentsOf(app string) *appDocuments {
 
 // enter counts a waiter; the first one starts the follower.
 func (a *appDocuments) enter() {
+	a.n.ctl.counters.waiting.Add(1)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.waiters++; a.waiters == 1 {
@@ -201,6 +220,7 @@ func (a *appDocuments) enter() {
 }
 
 func (a *appDocuments) leave() {
+	a.n.ctl.counters.waiting.Add(-1)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.waiters--; a.waiters == 0 {
@@ -307,6 +327,7 @@ func (a *appDocuments) current(ctx context.Context) (doc *document, at store.Rev
 	if err != nil {
 		return nil, 0, nil, err
 	}
+	a.n.ctl.counters.signed.Add(1)
 	a.shown, a.mark = s, m
 	content := signed.Content()
 	if a.doc == nil || a.doc.content != content {
@@ -380,9 +401,7 @@ func (a *appDocuments) lead(base *document, from uint64, doc *document) *Update 
 	return &Update{
 		Epoch: doc.signed.Epoch(), Revision: doc.signed.Revision(),
 		Body: doc.body(lead{base, from}, func() []byte {
-			a.mu.Lock()
-			a.encoded++
-			a.mu.Unlock()
+			a.n.ctl.counters.encoded.Add(1)
 			if base == nil {
 				return doc.signed.Append(nil)
 			}

@@ -62,7 +62,7 @@ const (
 	// joinKept is how long a token that ended stays known, so that a refusal can
 	// say why.
 	joinKept = 7 * 24 * time.Hour
-	// joinSweep bounds how many old tokens one command removes.
+	// joinSweep bounds how many tokens one command looks at for that.
 	joinSweep = 16
 )
 
@@ -120,8 +120,9 @@ func (n *Network) addJoinToken(ctx context.Context, app, server, url string, opt
 			return err
 		}
 		expires = t.now.Add(ttl).UTC()
-		t.sweepJoins()
-		t.put(joinKey(secretHash(secret)), &joinRow{
+		key := joinKey(secretHash(secret))
+		t.sweepJoins(key)
+		t.put(key, &joinRow{
 			App: app, Server: server, UID: r.UID, Created: t.now.UTC(), Expires: expires,
 		})
 		t.event("join.add", app+"/"+server, "until "+expires.Format(time.RFC3339))
@@ -142,16 +143,21 @@ func checkJoinToken(t netmap.JoinToken) error {
 	return nil
 }
 
-// sweepJoins forgets some tokens that ended long ago.
-func (t *tx) sweepJoins() {
+// sweepJoins forgets tokens that ended long ago, of those that come next to a
+// new one. Hashes are random, so over time every old one is next to some.
+func (t *tx) sweepJoins(key string) {
 	var old []string
-	for hash, r := range under[*joinRow](t.state, preJoin) {
-		if t.now.Sub(r.Expires) > joinKept && len(old) < joinSweep {
-			old = append(old, hash)
+	left := joinSweep
+	t.rows.Ascend(key, func(key string, at rowAt) bool {
+		r, ok := at.row.(*joinRow)
+		if ok && t.now.Sub(r.Expires) > joinKept {
+			old = append(old, key)
 		}
-	}
-	for _, hash := range old {
-		t.del(joinKey(hash))
+		left--
+		return ok && left > 0
+	})
+	for _, key := range old {
+		t.del(key)
 	}
 }
 

@@ -1,7 +1,6 @@
 package apnhttp
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -148,13 +147,9 @@ func (c *call) awaitNetmap(wait time.Duration) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(c.ctx())
-	defer cancel()
-	stop := context.AfterFunc(c.h.waits, cancel)
-	defer stop()
-	update, err := c.agent.Netmap(ctx, have, wait)
-	if err != nil && ctx.Err() != nil {
-		update, err = nil, nil // the agent is gone, or this process is about to
+	update, err := c.agent.Netmap(c.ctx(), have, wait)
+	if err != nil && c.ctx().Err() != nil {
+		update, err = nil, nil // nobody listens
 	}
 	if err != nil {
 		return err
@@ -169,10 +164,13 @@ func (c *call) awaitNetmap(wait time.Duration) error {
 	return c.send(http.StatusOK, "application/json", update.Body)
 }
 
-// EndWaits answers all agents that wait for news, now and from now on, so that
-// an orderly shutdown need not wait for them. It is made for
-// [http.Server.RegisterOnShutdown].
-func (h *Handler) EndWaits() { h.endWaits() }
+// EndWaits answers all agents that wait for news, and ends all streams, now and
+// from now on, so that an orderly shutdown need not wait for them. It is made
+// for [http.Server.RegisterOnShutdown].
+func (h *Handler) EndWaits() {
+	h.endWaits()
+	h.ctl.EndWaits()
+}
 
 func netmapTag(epoch string, revision uint64) string {
 	return `"` + epoch + "-" + strconv.FormatUint(revision, 10) + `"`

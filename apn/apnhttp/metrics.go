@@ -51,6 +51,10 @@ func (m *metrics) count(rt *route, status int, took time.Duration) {
 func (c *call) writeMetrics() error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# HELP apn_build_info The version that runs.\n# TYPE apn_build_info gauge\napn_build_info{version=%q} 1\n", strings.Map(plain, c.h.version))
+	agents := c.h.ctl.AgentStats()
+	fmt.Fprintf(&b, "# HELP apn_agents_waiting Agents that wait for a document.\n# TYPE apn_agents_waiting gauge\napn_agents_waiting %d\n", agents.Waiting)
+	fmt.Fprintf(&b, "# HELP apn_netmaps_signed_total Documents that were drawn up for agents.\n# TYPE apn_netmaps_signed_total counter\napn_netmaps_signed_total %d\n", agents.Signed)
+	fmt.Fprintf(&b, "# HELP apn_netmaps_encoded_total Ways between documents that were encoded.\n# TYPE apn_netmaps_encoded_total counter\napn_netmaps_encoded_total %d\n", agents.Encoded)
 	b.WriteString("# HELP apn_http_requests_total Requests by route and class of status.\n# TYPE apn_http_requests_total counter\n")
 	for i := range c.h.routes {
 		rt := &c.h.routes[i]

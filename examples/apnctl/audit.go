@@ -40,11 +40,11 @@ func audit(ctx context.Context, c *call) error {
 	} else if c.last > 0 {
 		events = events[max(0, len(events)-c.last):]
 	}
-	for head := "N AT ACTOR FROM ACTION WHAT"; ; head = "" {
+	for {
 		if len(events) > 0 {
 			q.After = events[len(events)-1].N
 		}
-		if err := c.printEvents(head, events); err != nil || !c.follow || !wait(ctx, auditEvery) {
+		if err := c.printEvents(events); err != nil || !c.follow || !wait(ctx, auditEvery) {
 			return err
 		}
 		events = events[:0]
@@ -60,7 +60,7 @@ func audit(ctx context.Context, c *call) error {
 // auditEvery is how long audit -f waits between looks.
 const auditEvery = 2 * time.Second
 
-func (c *call) printEvents(head string, events []apnclient.Event) error {
+func (c *call) printEvents(events []apnclient.Event) error {
 	rows := make([][]string, len(events))
 	for i, e := range events {
 		if c.json {
@@ -73,7 +73,7 @@ func (c *call) printEvents(head string, events []apnclient.Event) error {
 	if c.json || len(rows) == 0 {
 		return nil
 	}
-	return c.table(head, rows)
+	return c.table("N AT ACTOR FROM ACTION WHAT", rows)
 }
 
 // wait reports whether d passed before ctx ended.

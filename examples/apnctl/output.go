@@ -53,12 +53,9 @@ func list[T any](c *call, items iter.Seq2[T, error], empty, head string, row fun
 	return c.table(head, rows)
 }
 
-// table prints rows under a head, or none. The widest cells give way until it
-// fits.
+// table prints rows under a head. The widest cells give way until it fits.
 func (c *call) table(head string, rows [][]string) error {
-	if head != "" {
-		rows = slices.Insert(rows, 0, strings.Fields(head))
-	}
+	rows = slices.Insert(rows, 0, strings.Fields(head))
 	width := make([]int, len(rows[0]))
 	total := 2 * (len(width) - 1)
 	for i := range width {
@@ -84,12 +81,8 @@ func (c *call) table(head string, rows [][]string) error {
 	if err := t.Flush(); err != nil {
 		return err
 	}
-	shown := text.String()
-	if head != "" {
-		first, rest, _ := strings.Cut(shown, "\n")
-		shown = c.paint(bold, first) + "\n" + rest
-	}
-	_, err := io.WriteString(c.stdout, shown)
+	first, rest, _ := strings.Cut(text.String(), "\n")
+	_, err := io.WriteString(c.stdout, c.paint(bold, first)+"\n"+rest)
 	return err
 }
 
