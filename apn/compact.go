@@ -26,6 +26,9 @@ func (n *Network) Compact(ctx context.Context, r Retention) (events int, err err
 	if err = n.drain(ctx); err == nil && r.Deletions > 0 {
 		err = n.forgetDeletions(ctx, n.ctl.now().Add(-r.Deletions))
 	}
+	if err == nil {
+		err = n.forgetStatuses(ctx)
+	}
 	if err == nil && r.Audit > 0 {
 		events, err = n.forgetEvents(ctx, n.ctl.now().Add(-r.Audit))
 	}

@@ -363,3 +363,28 @@ func (a *appDocuments) contentOf(epoch string, revision uint64) string {
 	}
 	return ""
 }
+
+// forgetStatuses removes the statuses of servers that no agent runs any more.
+func (n *Network) forgetStatuses(ctx context.Context) error {
+	s := n.view()
+	for after, more := "", true; more; {
+		page, err := n.ctl.store.List(ctx, statusSpace(n.name), "", after, statusRows)
+		if err != nil {
+			return err
+		}
+		var b store.Batch
+		for _, e := range page.Entries {
+			after = e.Key
+			if _, ok := find[*agentRow](s, preAgt+strings.TrimPrefix(e.Key, preSrv)); !ok {
+				b.Writes = append(b.Writes, store.Write{Key: e.Key})
+			}
+		}
+		if more = page.More; len(b.Writes) == 0 {
+			continue
+		}
+		if _, err := n.ctl.store.Commit(ctx, statusSpace(n.name), b); err != nil {
+			return err
+		}
+	}
+	return nil
+}

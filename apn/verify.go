@@ -178,6 +178,11 @@ func (v *verifier) access() {
 			v.problem(onceKey(hash), "belongs to no device")
 		}
 	}
+	for id, r := range under[*agentRow](v.state, preAgt) {
+		if srv, ok := find[*srvRow](v.state, preSrv+id); !ok || srv.UID != r.UID {
+			v.problem(preAgt+id, "belongs to no server")
+		}
+	}
 	for id := range under[*handRow](v.state, preHand) {
 		if !v.has(preDev + id) {
 			v.problem(preHand+id, "belongs to no device")

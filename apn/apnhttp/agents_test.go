@@ -5,10 +5,15 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/apnkit/apnkit/apn/apnhttp"
 	"github.com/apnkit/apnkit/apn/netmap"
 	"github.com/apnkit/apnkit/keys"
 )
@@ -138,4 +143,71 @@ func TestAgent(t *testing.T) {
 	g.post("/v1/agent/leave", nil).is(204)
 	g.get("/v1/agent/netmap", g.tag()...).problem(401, "unauthenticated", "")
 	require.Nil(t, a.get(web).is(200).json()["agent"])
+}
+
+// TestEndWaits: an orderly shutdown does not wait for agents.
+func TestEndWaits(t *testing.T) {
+	t.Parallel()
+	var h *apnhttp.Handler
+	a := newAPI(t, nil)
+	h, _ = a.h.(*apnhttp.Handler)
+	a.fill()
+	g := a.join("shop", "web-1")
+	g.poll()
+	done := make(chan int)
+	go func() {
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/v1/agent/netmap", nil)
+		r.Header.Set("Authorization", "Bearer "+g.api.token)
+		r.Header.Set("If-None-Match", fmt.Sprintf(`"%s-%d"`, g.have.Epoch(), g.have.Revision()))
+		r.Header.Set("Prefer", "wait=55")
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		done <- w.Code
+	}()
+	require.Eventually(t, func() bool { return a.ctl.AgentStats().Waiting == 1 }, 10*time.Second, time.Millisecond)
+	h.EndWaits()
+	require.Equal(t, http.StatusNotModified, <-done)
+	g.get("/v1/agent/netmap", g.tag("Prefer: wait=55")...).is(304)
+}
+
+// FuzzAgent sends any body to what agents call: it never fails here, and answers
+// with what it should or a problem.
+func FuzzAgent(f *testing.F) {
+	paths := []string{"join", "key", "status", "leave"}
+	for i := range paths {
+		for _, body := range []string{
+			``, `null`, `[]`, `{}`, `{"secret":"acme.x","credential":"x"}`, `{"secret":"` + strings.Repeat(".", 99) + `","seal_key":"AAAA"}`,
+			`{"public_key":"jUd41n3XYa3yXBzyBvWqlLhYgRef5RiBD7jwo70U+Rw="}`, `{"public_key":"AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}`,
+			`{"version":"\u0000\ud800","revision":18446744073709551615,"clock_offset":-9223372036854775808,"peers_up":-5}`,
+			`{"peers":[{"id":"srv/shop/db-1","handshake_age":-1},{"id":"dev/ada/laptop","handshake_age":9223372036854775807}],"errors":["\u2028"]}`,
+			`{"errors":[` + strings.TrimSuffix(strings.Repeat(`"x",`, 500), ",") + `]}`, `{"revision":-1}`, `{"peers":{}}`,
+		} {
+			f.Add(uint8(i), []byte(body))
+		}
+	}
+	var a *api
+	var g *agent
+	f.Fuzz(func(t *testing.T, path uint8, body []byte) {
+		if a == nil {
+			a = openAPI(t, nil)
+			a.fill()
+		}
+		a.t = t
+		if g == nil {
+			g = a.join("shop", "web-1")
+		}
+		name := paths[int(path)%len(paths)]
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/v1/agent/"+name, strings.NewReader(string(body)))
+		r.Header.Set("Authorization", "Bearer "+g.api.token)
+		w := httptest.NewRecorder()
+		a.h.ServeHTTP(w, r)
+		require.Less(t, w.Code, 500, "%s: %s", name, w.Body)
+		if name == "leave" {
+			g = nil
+		}
+		if w.Code >= 400 {
+			require.Equal(t, "application/problem+json", w.Result().Header.Get("Content-Type"))
+		}
+		require.NotEmpty(t, w.Result().Header.Get("APN-Time"))
+	})
 }
