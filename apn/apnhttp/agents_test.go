@@ -29,10 +29,10 @@ type agent struct {
 	have  *netmap.Signed
 }
 
-// newAgent makes an agent with a fresh token for a server of acme.
-func (a *api) newAgent(app, server string) *agent {
+// newAgent makes an agent with a fresh token for the server web-1 of shop.
+func (a *api) newAgent() *agent {
 	a.t.Helper()
-	text := a.post("/v1/networks/acme/apps/"+app+"/servers/"+server+"/join", nil).is(201).json()["token"].(string)
+	text := a.post("/v1/networks/acme/apps/shop/servers/web-1/join", nil).is(201).json()["token"].(string)
 	token, err := netmap.ParseJoinToken(text)
 	require.NoError(a.t, err)
 	g := &agent{api: *a, token: token}
@@ -49,17 +49,17 @@ func (a *api) newAgent(app, server string) *agent {
 }
 
 // joinBody returns a body that redeems a fresh token.
-func (a *api) joinBody(app, server string) string {
+func (a *api) joinBody() string {
 	a.t.Helper()
-	body, err := json.Marshal(a.newAgent(app, server).body)
+	body, err := json.Marshal(a.newAgent().body)
 	require.NoError(a.t, err)
 	return string(body)
 }
 
 // join returns an agent that has joined in custody Self.
-func (a *api) join(app, server string) *agent {
+func (a *api) join() *agent {
 	a.t.Helper()
-	g := a.newAgent(app, server)
+	g := a.newAgent()
 	g.redeem()
 	return g
 }
@@ -97,7 +97,7 @@ func TestAgent(t *testing.T) {
 	a := newAPI(t, nil)
 	a.fill()
 	const web = "/v1/networks/acme/apps/shop/servers/web-1"
-	g := a.newAgent("shop", "web-1")
+	g := a.newAgent()
 	require.Equal(t, "http://example.com", g.token.URL)
 	require.Nil(t, g.token.Pin)
 	require.Nil(t, a.get(web).is(200).json()["agent"])
@@ -152,7 +152,7 @@ func TestEndWaits(t *testing.T) {
 	a := newAPI(t, nil)
 	h, _ = a.h.(*apnhttp.Handler)
 	a.fill()
-	g := a.join("shop", "web-1")
+	g := a.join()
 	g.poll()
 	done := make(chan int)
 	go func() {
@@ -194,7 +194,7 @@ func FuzzAgent(f *testing.F) {
 		}
 		a.t = t
 		if g == nil {
-			g = a.join("shop", "web-1")
+			g = a.join()
 		}
 		name := paths[int(path)%len(paths)]
 		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/v1/agent/"+name, strings.NewReader(string(body)))

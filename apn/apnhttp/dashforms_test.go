@@ -461,7 +461,7 @@ func TestStates(t *testing.T) {
 	b.open("/networks/acme/apps/shop/servers/web-1").submit("join").is(200)
 	require.Contains(t, b.text, "apn-agent join -")
 	require.Regexp(t, `^apnjoin_[\w-]+$`, textOf(b.find("token")[0]))
-	agent := a.join("shop", "web-1")
+	agent := a.join()
 	require.Contains(t, state(), "has not reported yet")
 	agent.post("/v1/agent/status", `{"revision":1,"peers_up":3,"version":"1.2","errors":["wg: <b>no</b>"],"peers":[{"id":"srv/shop/db-1","handshake_age":5000000000,"received":123456,"sent":7}]}`).is(204)
 	require.Eventually(t, func() bool { return strings.Contains(state(), "in trouble") }, 10*time.Second, 50*time.Millisecond)

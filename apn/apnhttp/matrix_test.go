@@ -126,10 +126,10 @@ func TestWhoMayDoWhat(t *testing.T) {
 				body = `{"token":"` + secret + `"}`
 			}
 			if pattern == "POST /v1/agent/join" {
-				body = a.joinBody("shop", "web-1")
+				body = a.joinBody()
 			}
 			if key == "g" {
-				caller = &a.join("shop", "web-1").api
+				caller = &a.join().api
 			}
 			if pattern == "GET N/events" {
 				method = http.MethodHead // else it goes on and on
