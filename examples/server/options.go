@@ -24,6 +24,7 @@ type options struct {
 	pool           []netip.Prefix
 	suffix         string
 	dns            string
+	oidc           oidcOptions
 	privateSources bool
 	keepAudit      time.Duration
 	newToken       bool
@@ -54,6 +55,7 @@ func parse(args []string, stderr io.Writer) (*options, error) {
 	f.Func("pool", "comma-separated `prefixes` for new networks that name none (default random)", list(&o.pool))
 	f.StringVar(&o.suffix, "suffix", "", "DNS `suffix` of new networks that name none (default apn)")
 	f.StringVar(&o.dns, "dns", "", "`[NETWORK@]ADDRESS` to answer DNS queries for a network's names at (default none)")
+	o.oidc.flags(f)
 	f.BoolVar(&o.privateSources, "private-sources", false, "let leases be for private addresses; always so when listening on loopback alone")
 	f.DurationVar(&o.keepAudit, "keep-audit", 0, "forget audit events after this `time`, like 8760h for a year (default never)")
 	f.BoolVar(&o.newToken, "new-token", false, "print another admin token")
@@ -61,8 +63,9 @@ func parse(args []string, stderr io.Writer) (*options, error) {
 	if err := f.Parse(args); err != nil {
 		return nil, err
 	}
-	err := error(nil)
+	err := o.oidc.check()
 	switch {
+	case err != nil:
 	case f.NArg() > 0:
 		err = fmt.Errorf("unexpected argument %q", f.Arg(0))
 	case o.keepAudit < 0:

@@ -61,9 +61,13 @@ func (o *options) serve(ctx context.Context, stdout, stderr io.Writer) (err erro
 	if err := checkDefaults(ctx, d.ctl, defaults); err != nil {
 		return err
 	}
+	login, err := o.openOIDC(ln.Addr(), d.ctl, log)
+	if err != nil {
+		return err
+	}
 	api, err := apnhttp.New(apnhttp.Config{
 		Control: d.ctl, Authenticate: apnhttp.TokenAuth(d.ctl), TrustedProxies: o.proxies, Defaults: defaults,
-		URL: o.url, Pin: pin, Version: version(), Logger: log,
+		URL: o.url, Pin: pin, SignInLinks: login.links(), Version: version(), Logger: log,
 	})
 	if err != nil {
 		return err
@@ -87,7 +91,7 @@ func (o *options) serve(ctx context.Context, stdout, stderr io.Writer) (err erro
 	if len(certs) > 0 {
 		ln = tls.NewListener(ln, &tls.Config{Certificates: certs, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}})
 	}
-	return listen(ctx, ln, api, api.EndWaits, log)
+	return listen(ctx, ln, login.handler(api), api.EndWaits, log)
 }
 
 // greet prints the address, and the first admin token or another one.
@@ -96,11 +100,7 @@ func (o *options) greet(ctx context.Context, d *data, addr net.Addr, stdout io.W
 	if err != nil {
 		return err
 	}
-	scheme := "http"
-	if o.tlsCert != "" {
-		scheme = "https"
-	}
-	fmt.Fprintf(stdout, "listening on %s://%s\n", scheme, addr)
+	fmt.Fprintf(stdout, "listening on %s://%s\n", o.scheme(), addr)
 	if d.dnsAddr != nil {
 		fmt.Fprintf(stdout, "answering DNS at %s\n", d.dnsAddr)
 	}
@@ -112,6 +112,13 @@ func (o *options) greet(ctx context.Context, d *data, addr net.Addr, stdout io.W
 		fmt.Fprintf(stdout, "admin token, shown once: %s\n", secret)
 	}
 	return nil
+}
+
+func (o *options) scheme() string {
+	if o.tlsCert != "" {
+		return "https"
+	}
+	return "http"
 }
 
 // pinOf returns what agents recognise a certificate by that signs itself: no
