@@ -18,6 +18,12 @@
 // of processes may work on one store; a process that was overtaken reads what
 // changed and decides again.
 //
+// # Agents
+//
+// What runs on a server joins by a token of [Network.AddJoinToken] and is an
+// [Agent] from then on: it waits for signed documents of package netmap, fetches
+// the secrets that are sealed to it, rotates its key and reports how it is.
+//
 // # Keys
 //
 // Every key pair, public half included, is sealed under a data key of its
