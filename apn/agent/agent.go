@@ -151,15 +151,6 @@ func (a *Agent) Netmap() *netmap.Config {
 	return a.want
 }
 
-// Close undoes what the agent did besides interface and firewall, which are the
-// caller's.
-func (a *Agent) Close(ctx context.Context) error {
-	if a.cfg.Names == nil {
-		return nil
-	}
-	return a.cfg.Names.Close(ctx)
-}
-
 // nudge tells whoever waits on c, without waiting.
 func nudge(c chan struct{}) {
 	select {

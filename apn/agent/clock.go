@@ -1,8 +1,6 @@
 package agent
 
-import (
-	"time"
-)
+import "time"
 
 // clockStep is how much two estimates of the clocks' difference may differ
 // before the later one counts: packets take their time, and openings that do

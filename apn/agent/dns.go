@@ -161,7 +161,7 @@ func (s *socket) close() {
 	s.done.Wait()
 }
 
-// Close implements [Names].
+// Close undoes all that Apply did to the server.
 func (d *DNS) Close(ctx context.Context) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()

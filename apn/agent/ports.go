@@ -59,8 +59,6 @@ type Names interface {
 	// whether anything was written. What it cannot do on this server it says in
 	// plain words in the error, and does the rest.
 	Apply(ctx context.Context, c *netmap.Config) (wrote bool, err error)
-	// Close undoes all that Apply did to the server.
-	Close(ctx context.Context) error
 }
 
 // Source is the control plane.

@@ -56,7 +56,7 @@ func (a *Agent) keep(ctx context.Context) {
 				nudge(a.moved)
 			}
 		}
-		a.sleep(ctx, a.untilLook(wait), a.dirty, a.cfg.Wake)
+		sleep(ctx, a.untilLook(wait), a.dirty, a.cfg.Wake)
 	}
 }
 
@@ -88,7 +88,7 @@ func (a *Agent) follow(ctx context.Context) {
 			wait = max(wait, patience.After+jitter(firstPause))
 		}
 		a.log.Warn("control plane is not followed", "error", err, "retry", wait)
-		a.sleep(ctx, wait, nil, nil)
+		sleep(ctx, wait, nil, nil)
 	}
 }
 
@@ -107,7 +107,7 @@ func (a *Agent) poll(ctx context.Context, whole bool) error {
 	}
 	if d == nil {
 		if a.now().Sub(began) < firstPause { // a source that does not wait is not asked all the time
-			a.sleep(ctx, firstPause, nil, nil)
+			sleep(ctx, firstPause, nil, nil)
 		}
 		nudge(a.dirty) // the clocks may be known better
 		return nil
@@ -134,12 +134,12 @@ func (a *Agent) keepSettled(ctx context.Context) {
 		a.note(&a.lacking, err)
 		if err == nil {
 			p = pause{}
-			a.sleep(ctx, longestPause, a.unsettled, nil)
+			sleep(ctx, longestPause, a.unsettled, nil)
 			continue
 		}
 		wait := p.next()
 		a.log.Warn("control plane does not give all that the document asks for", "error", err, "retry", wait)
-		a.sleep(ctx, wait, a.unsettled, nil)
+		sleep(ctx, wait, a.unsettled, nil)
 	}
 }
 
@@ -156,8 +156,8 @@ func (a *Agent) tellRegularly(ctx context.Context) {
 	last := a.now()
 	wait := jitter(min(reportSoon, a.cfg.ReportEvery))
 	for ctx.Err() == nil {
-		if a.sleep(ctx, wait, a.moved, nil) {
-			a.sleep(ctx, jitter(min(reportSoon, a.cfg.ReportEvery)), nil, nil)
+		if sleep(ctx, wait, a.moved, nil) {
+			sleep(ctx, jitter(min(reportSoon, a.cfg.ReportEvery)), nil, nil)
 		}
 		if ctx.Err() != nil {
 			return
@@ -174,7 +174,7 @@ func (a *Agent) tellRegularly(ctx context.Context) {
 
 // sleep waits for d, less if one of the channels tells, which it reports, or ctx
 // ends.
-func (a *Agent) sleep(ctx context.Context, d time.Duration, one, two <-chan struct{}) (told bool) {
+func sleep(ctx context.Context, d time.Duration, one, two <-chan struct{}) (told bool) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {

@@ -310,7 +310,6 @@ func TestSyncFailures(t *testing.T) {
 		require.Equal(t, []string{errDown.Error()}, st.Errors)
 		require.Equal(t, uint64(2), st.Revision, "peers and port are as they should be")
 		stop()
-		require.NoError(t, s.a.Close(t.Context()))
 	})
 }
 
@@ -708,5 +707,4 @@ func TestNew(t *testing.T) {
 	_, err = a.Sync(t.Context())
 	require.ErrorIs(t, err, agent.ErrNoMap)
 	require.Error(t, a.Rotate(t.Context()))
-	require.NoError(t, a.Close(t.Context()))
 }

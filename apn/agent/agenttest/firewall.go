@@ -113,11 +113,9 @@ func (f *Firewall) Fail(err error) {
 
 // Names is an agent.Names that remembers names.
 type Names struct {
-	mu     sync.Mutex
-	names  map[string][]netip.Addr
-	rev    uint64
-	closed bool
-	fail   error
+	mu    sync.Mutex
+	names map[string][]netip.Addr
+	fail  error
 }
 
 // Apply implements agent.Names.
@@ -134,16 +132,8 @@ func (n *Names) Apply(_ context.Context, c *netmap.Config) (bool, error) {
 		}
 	}
 	wrote := !reflect.DeepEqual(names, n.names)
-	n.names, n.rev, n.closed = names, c.Revision, false
+	n.names = names
 	return wrote, nil
-}
-
-// Close implements agent.Names.
-func (n *Names) Close(context.Context) error {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.names, n.closed = nil, true
-	return nil
 }
 
 // Lookup returns the addresses of a name.

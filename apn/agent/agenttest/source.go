@@ -31,7 +31,6 @@ type Source struct {
 	secrets   *netmap.Sealed
 	announced []keys.PublicKey
 	statuses  []netmap.Status
-	announce  func(keys.PublicKey)
 }
 
 // Publish signs m and hands it to all that wait.
@@ -74,13 +73,6 @@ func (s *Source) SetSecrets(sealed *netmap.Sealed) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.secrets = sealed
-}
-
-// OnAnnounce makes f hear of announced keys.
-func (s *Source) OnAnnounce(f func(keys.PublicKey)) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.announce = f
 }
 
 // Polls returns how often Netmap was called.
@@ -155,15 +147,11 @@ func (s *Source) Secrets(context.Context) (*netmap.Sealed, error) {
 // Announce implements [agent.Source].
 func (s *Source) Announce(_ context.Context, key keys.PublicKey) error {
 	s.mu.Lock()
-	fail, hear := s.fail, s.announce
-	if fail == nil {
+	defer s.mu.Unlock()
+	if s.fail == nil {
 		s.announced = append(s.announced, key)
 	}
-	s.mu.Unlock()
-	if fail == nil && hear != nil {
-		hear(key)
-	}
-	return fail
+	return s.fail
 }
 
 // Report implements [agent.Source].
