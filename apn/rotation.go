@@ -3,6 +3,7 @@ package apn
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -263,7 +264,7 @@ func (t *tx) resealKey(owner string) error {
 
 // destroyDEKs ends a rotation: no pair needs the old data keys any more.
 func (t *tx) destroyDEKs() error {
-	if err := t.resealSigningKey(); err != nil {
+	if err := errors.Join(t.resealSigningKey(), t.resealHooks()); err != nil {
 		return err
 	}
 	active := t.ring.Version()

@@ -38,6 +38,7 @@ import (
 //	join/<hash>               single-use token by which an agent joins
 //	agent/<app>/<server>      agent that has joined
 //	once/<hash>               one-time link to a device's config
+//	hook/<id>                 webhook
 //	alarm/<member>/<device>   last alarm about a device's links
 const rowFormat = 1
 
@@ -283,6 +284,8 @@ func newRow(key string) row {
 		return new(agentRow)
 	case "once":
 		return new(onceRow)
+	case "hook":
+		return new(hookRow)
 	case "alarm":
 		return new(alarmRow)
 	default:

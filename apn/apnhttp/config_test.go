@@ -225,7 +225,7 @@ func TestSecretsStayIn(t *testing.T) {
 		}
 		path = strings.NewReplacer(
 			"{$}", "", "{network}", "acme", "{app}", "shop", "{server}", "web-1", "{member}", "ada", "{device}", "laptop",
-			"{lease}", lease, "{rule}", "203.0.113.0_24", "{token}", made["id"].(string), "{link}", link, "{a}", "blog", "{b}", "shop",
+			"{lease}", lease, "{rule}", "203.0.113.0_24", "{token}", made["id"].(string), "{link}", link, "{webhook}", "x", "{a}", "blog", "{b}", "shop",
 		).Replace(path)
 		for _, caller := range []*api{a, ada} {
 			caller.call(method, path+"?token="+a.token, nil)

@@ -58,7 +58,7 @@ func FuzzChanges(f *testing.F) {
 		method, path, _ := strings.Cut(routes[int(route)%len(routes)], " ")
 		path = strings.NewReplacer(
 			"{network}", "acme", "{app}", "shop", "{server}", "web-1", "{member}", "ada", "{device}", "laptop",
-			"{lease}", lease, "{rule}", "203.0.113.0_24", "{token}", "x", "{link}", "x", "{a}", "blog", "{b}", "shop",
+			"{lease}", lease, "{rule}", "203.0.113.0_24", "{token}", "x", "{link}", "x", "{webhook}", "x", "{a}", "blog", "{b}", "shop",
 		).Replace(path)
 		before := a.state()
 		r := httptest.NewRequestWithContext(t.Context(), method, path, strings.NewReader(string(body)))

@@ -23,7 +23,8 @@ var mayUse = map[string]string{
 	"GET /v1/audit": "o", "GET /v1/audit/verify": "o",
 	"GET /v1/networks": "o", "POST /v1/networks": "o", "GET N": "oadvn", "PATCH N": "o",
 	"POST N/import": "o", "GET N/zone": "o", "GET N/zone/report": "o", "GET N/hosts": "o",
-	"GET N/events": "oadvn", "GET N/stale": "o", "GET N/audit": "o", "GET N/audit/verify": "o",
+	"GET N/events":   "oadvn",
+	"GET N/webhooks": "o", "POST N/webhooks": "o", "DELETE N/webhooks/{webhook}": "o", "GET N/stale": "o", "GET N/audit": "o", "GET N/audit/verify": "o",
 	"GET N/links": "o", "PUT N/links/{a}/{b}": "o", "DELETE N/links/{a}/{b}": "o",
 
 	"GET N/apps": "oadvn", "POST N/apps": "o", "GET A": "oadv", "DELETE A": "o",
@@ -52,6 +53,8 @@ func TestWhoMayDoWhat(t *testing.T) {
 	a.post("/v1/networks/acme/apps/shop/rules", `{"source":"203.0.113.0/24"}`).is(201)
 	a.call("PUT", "/v1/networks/acme/links/blog/shop", `{"linked":false}`).is(200)
 	token := a.post("/v1/tokens", `{"name":"spare"}`).is(201).json()["id"].(string)
+
+	hook := a.post("/v1/networks/acme/webhooks", `{"url":"https://example.com/hook"}`).is(201).json()["id"].(string)
 
 	callers := map[string]*api{"o": a, "p": {}}
 	nobody := *a
@@ -110,7 +113,7 @@ func TestWhoMayDoWhat(t *testing.T) {
 			}
 			url := strings.NewReplacer(
 				"{$}", "", "{network}", "acme", "{app}", "shop", "{server}", "web-1", "{member}", member, "{device}", "laptop",
-				"{lease}", lease, "{link}", link, "{rule}", "203.0.113.0_24", "{token}", token, "{a}", "blog", "{b}", "shop",
+				"{lease}", lease, "{link}", link, "{webhook}", hook, "{rule}", "203.0.113.0_24", "{token}", token, "{a}", "blog", "{b}", "shop",
 			).Replace(path)
 			if rt.Changes {
 				url += "?dry_run=true" // so that every caller meets the same state
@@ -164,6 +167,7 @@ func bodyFor(pattern string) any {
 		"POST N/import": `{"apps":[{"name":"new"}]}`, "PUT N/links/{a}/{b}": `{"linked":true}`, "POST N/apps": `{"name":"new"}`,
 		"POST A/servers": `{"name":"new"}`, "PATCH S": `{"endpoint":""}`, "POST A/rules": `{"source":"198.51.100.0/24"}`,
 		"POST N/members": `{"name":"new"}`, "PUT M/roles/{app}": `{"role":"viewer"}`, "POST M/devices": `{"name":"new"}`,
+		"POST N/webhooks":       `{"url":"https://example.com/other"}`,
 		"POST A/leases":         `{}`,
 		"POST /v1/agent/status": `{}`, "POST /v1/agent/key": `{"public_key":"jUd41n3XYa3yXBzyBvWqlLhYgRef5RiBD7jwo70U+Rw="}`,
 		"POST N/config/check": `{"public_key":"1Yb/4avQSp1xMoqTRBHMZWycbuZrZQVzO9/4YXeLs0Q=","fingerprint":"v1.6RJuhi0RYs2XDW8NNCi6N4iCkX0OvBsJJVlFQNCdHzw"}`,

@@ -223,6 +223,7 @@ func TestDryRun(t *testing.T) {
 	id := a.post(net+"/apps/shop/leases", `{"member":"ada"}`).is(201).json().names("id")[0]
 	a.call("PUT", net+"/links/blog/shop", `{"linked":false}`).is(200)
 	link, _ := a.addLink("ada", nil)
+	hook := a.post(net+"/webhooks", `{"url":"https://example.com/hook"}`).is(201).json()["id"].(string)
 	before := a.state()
 	tokens := len(a.get("/v1/tokens").is(200).json().items())
 	tests := []struct{ method, path, body, want string }{
@@ -242,6 +243,8 @@ func TestDryRun(t *testing.T) {
 		{"POST", net + "/members/ada/devices/laptop/rotate", ``, `"devices":["ada/laptop"]`},
 		{"POST", net + "/members/ada/devices/laptop/links", `{"format":"qr"}`, `"devices":[]`},
 		{"DELETE", net + "/members/ada/devices/laptop/links/" + link, ``, `"devices":[]`},
+		{"POST", net + "/webhooks", `{"url":"https://example.com/x","actions":["lease"]}`, `"devices":[]`},
+		{"DELETE", net + "/webhooks/" + hook, ``, `"devices":[]`},
 		{"POST", net + "/members", `{"name":"bob"}`, `"devices":[]`},
 		{"POST", net + "/apps", `{"name":"new"}`, `"servers":[]`},
 		{"POST", net + "/apps/shop/leases", `{"member":"ada","sources":["203.0.113.9"]}`, `"after":"203.0.113.9/32 until 2026-01-03T03:04:05Z"`},

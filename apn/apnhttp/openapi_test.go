@@ -65,7 +65,7 @@ func TestDocument(t *testing.T) {
 		require.Equal(t, rt.Public, strings.Contains(text, "security: []"), rt.Pattern)
 		require.Equal(t, rt.Changes, has("dryRun"), rt.Pattern)
 		require.Equal(t, rt.Matches, has("ifMatch"), rt.Pattern)
-		once := rt.Changes && strings.HasPrefix(rt.Pattern, "POST ") && rt.Pattern != "POST /v1/tokens" && !strings.HasSuffix(rt.Pattern, "/join") && !strings.HasSuffix(rt.Pattern, "{device}/links")
+		once := rt.Changes && strings.HasPrefix(rt.Pattern, "POST ") && rt.Pattern != "POST /v1/tokens" && !strings.HasSuffix(rt.Pattern, "/join") && !strings.HasSuffix(rt.Pattern, "{device}/links") && !strings.HasSuffix(rt.Pattern, "/webhooks")
 		require.Equal(t, once, has("idempotencyKey"), rt.Pattern)
 		query := 0
 		for name := range strings.FieldsSeq(rt.Query) {

@@ -59,8 +59,7 @@ func (c *control) begin(t *testing.T) {
 func (b *bed) stopped(t *testing.T) {
 	t.Helper()
 	web, db, blog := b.servers[0], b.servers[1], b.servers[2]
-	f := web.flow(t, blog.addr, 5*time.Millisecond)
-	f.flows(t)
+	f := web.steady(t, blog.addr)
 	b.control.signal(unix.SIGTERM)
 	require.NoError(t, b.control.err)
 

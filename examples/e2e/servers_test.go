@@ -55,12 +55,7 @@ func (b *bed) links(t *testing.T) {
 func (b *bed) added(t *testing.T) {
 	t.Helper()
 	web, db, blog := b.servers[0], b.servers[1], b.servers[2]
-	flows := []*flow{
-		web.flow(t, db.addr, 5*time.Millisecond), blog.flow(t, web.addr, 5*time.Millisecond), b.laptop.flow(t, web.addr, 5*time.Millisecond),
-	}
-	for _, f := range flows {
-		f.flows(t)
-	}
+	flows := []*flow{web.steady(t, db.addr), blog.steady(t, web.addr), b.laptop.steady(t, web.addr)}
 	began := time.Now()
 	s := b.server(t, "shop", "web-2", "203.0.113.14/24")
 	s.join(t, b)

@@ -176,6 +176,15 @@ func (h *host) reaches(t *testing.T, to netip.Addr) time.Duration {
 	return time.Since(began)
 }
 
+// steady returns a flow through a tunnel that is up, which has to lose nothing.
+func (h *host) steady(t *testing.T, to netip.Addr) *flow {
+	t.Helper()
+	h.reaches(t, to)
+	f := h.flow(t, to, 5*time.Millisecond)
+	f.flows(t)
+	return f
+}
+
 // blocked requires that the host has no answer from the echo at to.
 func (h *host) blocked(t *testing.T, to netip.Addr) {
 	t.Helper()

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"runtime/debug"
+	"sync"
 	"time"
 
 	"github.com/apnkit/apnkit/apn"
@@ -77,6 +78,11 @@ func (o *options) serve(ctx context.Context, stdout, stderr io.Writer) (err erro
 		return err
 	}
 	defer stop()
+	webhooks, endWebhooks := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() { _ = api.DeliverWebhooks(webhooks, nil) }) // ends with its context
+	defer wg.Wait()
+	defer endWebhooks()
 	defer d.compactLoop(ctx, log)()
 	if o.dns != "" {
 		stop, err := d.serveDNS(ctx, log)

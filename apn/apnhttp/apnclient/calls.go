@@ -138,6 +138,24 @@ func (q *AuditQuery) values() url.Values {
 	return values
 }
 
+// Webhooks yields a network's webhooks.
+func (c *Client) Webhooks(ctx context.Context, network string) iter.Seq2[Webhook, error] {
+	return list[Webhook](ctx, c, nil, "networks", network, "webhooks")
+}
+
+// AddWebhook has a URL told what happens. actions are those that it is told;
+// none: all. Like a token it is asked for once.
+func (c *Client) AddWebhook(ctx context.Context, network, url string, actions ...string) (w Webhook, err error) {
+	in := map[string]any{"url": url, "actions": actions}
+	err = c.call(ctx, &request{method: post, path: path("networks", network, "webhooks"), in: in, out: &w})
+	return w, err
+}
+
+// RemoveWebhook removes a webhook.
+func (c *Client) RemoveWebhook(ctx context.Context, network, id string, opts *Options) error {
+	return c.remove(ctx, nil, opts, "networks", network, "webhooks", id)
+}
+
 // VerifyAudit has the server walk the audit log's hash chain, and returns the
 // number of the last event. An empty network is the log of what belongs to none.
 func (c *Client) VerifyAudit(ctx context.Context, network string) (uint64, error) {

@@ -249,6 +249,20 @@ type AuditQuery struct {
 	NewestFirst           bool
 }
 
+// Webhook is a URL that is told what happens in a network. Secret is set in the
+// answer that made it, and never again.
+type Webhook struct {
+	ID        string    `json:"id"`
+	URL       string    `json:"url"`
+	Actions   []string  `json:"actions"` // empty: all
+	CreatedAt time.Time `json:"created_at"`
+	Acked     uint64    `json:"acked"` // number of the last event that it took
+	Failed    int       `json:"failed"`
+	LastError string    `json:"last_error"`
+	NextTry   time.Time `json:"next_try"`
+	Secret    string    `json:"secret"`
+}
+
 // Token is an API token. Secret is set in the answer that made it, and never
 // again.
 type Token struct {
