@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/chromedp/chromedp"
-	"github.com/stretchr/testify/require"
 )
 
 // patience is how long something that has to happen may take on a machine that
@@ -58,7 +57,7 @@ func run(m *testing.M) int {
 	)...)
 	defer stop()
 	var cancel context.CancelFunc
-	chromium, cancel = chromedp.NewContext(alloc)
+	chromium, cancel = chromedp.NewContext(alloc) //nolint:fatcontext // one browser, for all tests
 	defer cancel()
 	if err := chromedp.Do(chromium); err != nil {
 		fmt.Fprintln(os.Stderr, "start", browser+":", err)
@@ -91,20 +90,4 @@ func need(t *testing.T, err error) {
 	default:
 		t.Skip(err)
 	}
-}
-
-// tool returns the path of a program that the test needs.
-func tool(t *testing.T, name string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	need(t, err)
-	return path
-}
-
-// output returns what a program prints.
-func output(t *testing.T, name string, args ...string) string {
-	t.Helper()
-	out, err := exec.CommandContext(t.Context(), name, args...).Output()
-	require.NoError(t, err, "%s %v", name, args)
-	return string(out)
 }

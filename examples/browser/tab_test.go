@@ -188,19 +188,6 @@ func (b *tab) fill(form, name, value string) {
 	b.do(chromedp.Clear(input), chromedp.SendKeys(input, value))
 }
 
-// choose takes an option of a form.
-func (b *tab) choose(form, name, value string) {
-	b.t.Helper()
-	b.do(chromedp.SetValue(chromedp.CSS(fmt.Sprintf(`[data-test=%q] select[name=%q]`, form, name)), value))
-}
-
-// unfold opens what a form is behind.
-func (b *tab) unfold(form string) {
-	b.t.Helper()
-	b.do(chromedp.Click(chromedp.CSS(fmt.Sprintf(`[data-test="open-%s"] > summary`, form))),
-		chromedp.WaitVisible(chromedp.CSS(fmt.Sprintf(`[data-test=%q] button`, form))))
-}
-
 // submit sends a form, and returns the status of the page that it leads to.
 func (b *tab) submit(form string) int {
 	b.t.Helper()
@@ -212,12 +199,6 @@ func (b *tab) sees(selector, text string) {
 	b.t.Helper()
 	got := await(b, "look at "+selector, chromedp.Text(chromedp.CSS(selector)))
 	require.Contains(b.t, got, text, "%s\n%s", selector, b)
-}
-
-// has reports whether the page has an element.
-func (b *tab) has(selector string) bool {
-	b.t.Helper()
-	return await(b, "", chromedp.Evaluate[bool](fmt.Sprintf("document.querySelector(%q) !== null", selector)))
 }
 
 // shot saves a picture of the whole page, if pictures are wanted.

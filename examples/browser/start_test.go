@@ -6,7 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestTutorial(t *testing.T) {
+func TestStart(t *testing.T) {
 	t.Parallel()
 	for _, l := range []look{
 		{name: "desktop"},
@@ -18,6 +18,11 @@ func TestTutorial(t *testing.T) {
 			s := startServer(t)
 			b := openTab(t, l, s.url)
 			b.signIn(s)
+			b.fill("add-network", "name", "acme")
+			require.Equal(t, 200, b.submit("add-network"))
+			b.sees("h1", "acme")
+			b.sees("[data-test=said]", "Network acme was created.")
+			b.shot("network-empty")
 		})
 	}
 }
