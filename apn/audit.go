@@ -104,12 +104,7 @@ func (n *Network) appendEvents() {
 		return
 	}
 	n.ctl.start(func() {
-		pause := time.NewTimer(drainPause)
-		defer pause.Stop()
-		select {
-		case <-pause.C:
-		case <-n.ctl.waits.Done():
-		}
+		rest(n.ctl.waits, drainPause, nil)
 		n.draining.Store(false) // an event that comes now has its own turn
 		ctx, cancel := context.WithTimeout(n.ctl.ctx, giveUp)
 		defer cancel()

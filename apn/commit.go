@@ -111,6 +111,7 @@ func (n *Network) do(ctx context.Context, opts *CommitOptions, decide func(*tx) 
 	case err = <-cmd.done:
 	case <-ctx.Done():
 		if cmd.state.CompareAndSwap(waiting, abandoned) {
+			n.leave(cmd)
 			return context.Cause(ctx)
 		}
 		return fmt.Errorf("outcome unknown: %w", context.Cause(ctx))
@@ -130,6 +131,14 @@ func (n *Network) enqueue(cmd *command) error {
 	}
 	n.queue = append(n.queue, cmd)
 	return nil
+}
+
+// leave takes an abandoned command out of the queue, which callers that come
+// and go while the store hangs would fill.
+func (n *Network) leave(cmd *command) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.queue = slices.DeleteFunc(n.queue, func(c *command) bool { return c == cmd })
 }
 
 // wake starts the committer if it rests. The caller holds mu.
@@ -248,18 +257,11 @@ const patience = 10
 // pause waits before the next try, longer each time and at random, so that
 // replicas do not meet again. It reports whether to go on.
 func (n *Network) pause(try int) bool {
-	if try == 0 {
-		return n.ctx.Err() == nil
+	if try > 0 {
+		limit := min(time.Millisecond<<min(try, 10), time.Second)
+		rest(n.ctx, limit/2+rand.N(limit), nil) //nolint:gosec // jitter, not a secret
 	}
-	limit := min(time.Millisecond<<min(try, 10), time.Second)
-	wait := time.NewTimer(limit/2 + rand.N(limit)) //nolint:gosec // jitter, not a secret
-	defer wait.Stop()
-	select {
-	case <-wait.C:
-		return true
-	case <-n.ctx.Done():
-		return false
-	}
+	return n.ctx.Err() == nil
 }
 
 // decide runs commands in order, each on what the ones before it decided.

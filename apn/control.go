@@ -442,25 +442,29 @@ func networksOf(ctx context.Context, st store.Store, after string, limit int) (n
 	if limit <= 0 {
 		limit = 100
 	}
-	if after != "" {
-		after = dirNet + after
-	}
-	page, err := st.List(ctx, dirSpace, dirNet, after, limit)
-	if err != nil {
-		return nil, false, err
-	}
-	for _, e := range page.Entries {
-		name := strings.TrimPrefix(e.Key, dirNet)
-		// A creation that was cut off left a name and no network.
-		row, err := st.Get(ctx, space(name), rowNet)
+	for more = true; more && len(names) < limit; {
+		key := ""
+		if after != "" {
+			key = dirNet + after
+		}
+		page, err := st.List(ctx, dirSpace, dirNet, key, limit-len(names))
 		if err != nil {
 			return nil, false, err
 		}
-		if len(row.Entries) > 0 {
-			names = append(names, name)
+		for _, e := range page.Entries {
+			after = strings.TrimPrefix(e.Key, dirNet)
+			// A creation that was cut off left a name and no network.
+			row, err := st.Get(ctx, space(after), rowNet)
+			if err != nil {
+				return nil, false, err
+			}
+			if len(row.Entries) > 0 {
+				names = append(names, after)
+			}
 		}
+		more = page.More
 	}
-	return names, page.More, nil
+	return names, more, nil
 }
 
 // The directory space lists the networks and holds the API tokens, which belong

@@ -2,6 +2,7 @@ package apn_test
 
 import (
 	"context"
+	"fmt"
 	"runtime"
 	"sync/atomic"
 	"testing"
@@ -131,4 +132,28 @@ type deafStore struct{ store.Store }
 func (s *deafStore) Wait(ctx context.Context, _ string, _ store.Rev) error {
 	<-ctx.Done()
 	return ctx.Err()
+}
+
+// TestCutOffCreations leaves names without a network in the directory: lists
+// pass over them, however many there are.
+func TestCutOffCreations(t *testing.T) {
+	t.Parallel()
+	st := store.NewMem()
+	var b store.Batch
+	for i := range 1500 {
+		b.Writes = append(b.Writes, store.Write{Key: fmt.Sprintf("net/a%04d", i), Value: []byte(`{"v":1}`)})
+	}
+	_, err := st.Commit(t.Context(), "dir", b)
+	require.NoError(t, err)
+	ctl := open(t, st)
+	_, err = ctl.CreateNetwork(t.Context(), "real", testPool())
+	require.NoError(t, err)
+
+	names, more, err := ctl.Networks(t.Context(), "", 2)
+	require.NoError(t, err)
+	require.Equal(t, []string{"real"}, names)
+	require.False(t, more)
+	ids, err := apn.KEKIDs(t.Context(), st)
+	require.NoError(t, err)
+	require.Equal(t, []string{"kek-1"}, ids)
 }

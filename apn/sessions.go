@@ -3,8 +3,6 @@ package apn
 import (
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"strings"
@@ -245,10 +243,7 @@ func (c *Control) endedSessions(ctx context.Context) ([]store.Write, error) {
 	return writes, nil
 }
 
-func sessionKey(secret string) string {
-	sum := sha256.Sum256([]byte(secret))
-	return dirSession + hex.EncodeToString(sum[:])
-}
+func sessionKey(secret string) string { return dirSession + secretHash(secret) }
 
 func decodeSession(e store.Entry) (sessionRow, error) {
 	var row sessionRow

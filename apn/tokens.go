@@ -3,8 +3,6 @@ package apn
 import (
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -105,10 +103,7 @@ func tokenDetail(t Token) string {
 // checksum lets a mistyped token be told from an unknown one without a look-up.
 func checksum(body string) string { return fmt.Sprintf("%08x", crc32.ChecksumIEEE([]byte(body))) }
 
-func tokenKey(secret string) string {
-	sum := sha256.Sum256([]byte(secret))
-	return dirToken + hex.EncodeToString(sum[:])
-}
+func tokenKey(secret string) string { return dirToken + secretHash(secret) }
 
 func checkTokenName(name string) error {
 	if len(name) == 0 || len(name) > maxNote || strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r > '~' }) {

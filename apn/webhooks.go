@@ -197,7 +197,6 @@ func (c *Control) WithWebhooks(ctx context.Context) ([]string, error) {
 				list = append(list, name)
 			}
 		}
-		more = more && len(names) > 0
 	}
 	return list, nil
 }
